@@ -1,0 +1,159 @@
+// swift-tools-version: 6.2
+// The rooms of Joblet and who may enter which: CONTRIBUTING.md tells the story, LayeringTests holds it.
+import PackageDescription
+
+let strict: [SwiftSetting] = [
+  .swiftLanguageMode(.v6),
+  .treatAllWarnings(as: .error),
+]
+
+let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
+let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
+let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
+let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
+let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
+let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
+let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+
+/// Programs carry the Swift runtime inside them, so that a host needs nothing but system libraries. Only their link is
+/// static: tests share every object with them, and the testing library exists as a shared object alone.
+let staticRuntime: [LinkerSetting] = [
+  .unsafeFlags(
+    ["-static-stdlib", "-Xlinker", "--start-group"]
+      + [
+        "Foundation", "FoundationInternationalization", "FoundationEssentials", "_FoundationCShims",
+        "_FoundationCollections", "_FoundationICU", "CoreFoundation",
+      ].map { "-l\($0)" }
+      + ["-Xlinker", "--end-group", "-Xlinker", "--gc-sections"])
+]
+
+/// A library target in Sources/, held to the project's language rules.
+func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
+  .target(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+/// A program: composition only; what it composes lives in its library.
+func program(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies + [arguments], swiftSettings: strict, linkerSettings: staticRuntime)
+}
+
+func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .testTarget(name: name, dependencies: dependencies, swiftSettings: strict)
+}
+
+func benchmark(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
+  .executableTarget(
+    name: name, dependencies: dependencies, path: "Tests/Benchmarks/\(name)", swiftSettings: strict,
+    linkerSettings: staticRuntime)
+}
+
+let package = Package(
+  name: "joblet",
+  products: [
+    .executable(name: "joblet-api", targets: ["joblet-api"]),
+    .executable(name: "joblet-exec", targets: ["joblet-exec"]),
+    .executable(name: "joblet-persist", targets: ["joblet-persist"]),
+    .executable(name: "joblet-certs", targets: ["joblet-certs"]),
+    .executable(name: "joblet-init", targets: ["joblet-init"]),
+    .executable(name: "rnx", targets: ["rnx"]),
+  ],
+  dependencies: [
+    .package(url: "https://github.com/apple/swift-nio.git", from: "2.101.2"),
+    .package(url: "https://github.com/apple/swift-nio-ssl.git", from: "2.37.6"),
+    .package(url: "https://github.com/apple/swift-nio-http2.git", from: "1.46.0"),
+    .package(url: "https://github.com/apple/swift-nio-extras.git", from: "1.35.2"),
+    .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
+    .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
+    .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+    .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
+    .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
+    .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
+    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+  ],
+  targets: [
+    // C: what no Swift may do (between clone and exec, PID 1) and headers Swift can't import.
+    .target(name: "CInitABI"),
+    .target(name: "CLinux"),
+    .executableTarget(
+      name: "joblet-init", dependencies: ["CInitABI"]),
+    .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
+    .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
+    .systemLibrary(name: "CIsal", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
+    .target(name: "CCurlShim", dependencies: ["CCurl"]),
+
+    // What everyone speaks.
+    room("JobletModel"),
+    room("JobletWire", ["JobletModel", nio, nioPosix, logging]),
+    room("JobletConfig", ["JobletModel", .product(name: "Yams", package: "Yams")]),
+    room("DaemonKit", ["JobletConfig", "CSystemd", logging, lifecycle, nio, nioPosix]),
+
+    // The isolation worker.
+    room("LinuxKernel", ["CLinux"]),
+    room("Cgroups", ["LinuxKernel"]),
+    room("Sandbox", ["JobletModel", "CInitABI", "CSeccomp"]),
+    room(
+      "Worker",
+      [
+        "Sandbox", "Cgroups", "LinuxKernel", "JobletWire", "JobletConfig", "JobletModel", "CInitABI",
+        "DaemonKit", logging, lifecycle, nio, nioPosix,
+      ]),
+
+    // Storage.
+    room("LogStore", ["JobletModel"]),
+    room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CZlib", logging]),
+    room("StateStore", ["JobletModel"]),
+    room(
+      "Persist",
+      [
+        "LogStore", "LocalStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", "DaemonKit",
+        "CIsal", logging, lifecycle, nio, nioPosix,
+      ]),
+
+    // The gateway.
+    room(
+      "Gateway",
+      [
+        "JobletWire", "JobletModel", "JobletConfig", "DaemonKit", logging, lifecycle, nio, nioPosix, x509, crypto,
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOTLS", package: "swift-nio"),
+        .product(name: "NIOHTTP1", package: "swift-nio"),
+        .product(name: "NIOHTTP2", package: "swift-nio-http2"),
+        .product(name: "NIOHTTPTypes", package: "swift-nio-extras"),
+        .product(name: "NIOHTTPTypesHTTP1", package: "swift-nio-extras"),
+        .product(name: "NIOHTTPTypesHTTP2", package: "swift-nio-extras"),
+        .product(name: "HTTPTypes", package: "swift-http-types"),
+      ]),
+    room("Certificates", ["JobletModel", "JobletConfig", x509, crypto, .product(name: "Yams", package: "Yams")]),
+
+    // The client.
+    room("HTTPClient", ["CCurl", "CCurlShim"]),
+    room("JobletClient", ["JobletModel", "HTTPClient"]),
+    room("RnxCommands", ["JobletClient", "JobletModel", arguments, .product(name: "Yams", package: "Yams")]),
+
+    // The programs.
+    program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig"]),
+    program("joblet-exec", ["Worker", "DaemonKit", "JobletConfig"]),
+    program("joblet-persist", ["Persist", "DaemonKit", "JobletConfig"]),
+    program("joblet-certs", ["Certificates", "JobletConfig"]),
+    program("rnx", ["RnxCommands"]),
+
+    // Tests: a suite a room; SystemTests drive the installed services.
+    tests("LayeringTests", []),
+    tests("JobletModelTests", ["JobletModel"]),
+    tests("JobletWireTests", ["JobletWire", "JobletModel", nio, nioPosix]),
+    tests("JobletConfigTests", ["JobletConfig"]),
+    tests("DaemonKitTests", ["DaemonKit"]),
+    tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
+    tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI"]),
+    tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI"]),
+    tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
+    tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),
+    tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),
+    tests("CertificatesTests", ["Certificates", x509]),
+    tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel"]),
+    tests("SystemTests", []),
+  ]
+)

@@ -1,0 +1,83 @@
+// The ring: how a job's output and its end travel from joblet-init to joblet-exec, in shared memory.
+//
+// One file a job, /run/joblet/jobs/<id>/ring: one header page, then `data_size` bytes (a power of two). joblet-init is the
+// only producer, joblet-exec the only consumer. Both map the data twice in a row, so that an entry never wraps for a reader.
+// The file outlives both programs: a restarted exec maps it again and goes on at `acked`.
+//
+// Offsets count bytes since the job's start and never wrap; an entry stands at `offset & (data_size - 1)`, 8-byte aligned.
+// Each side writes only its own cache lines. joblet-exec trusts nothing it reads here: offsets, lengths, seq and counts are
+// checked, and a ring that lies ends its job.
+#pragma once
+#include <stdint.h>
+
+#define JOBLET_RING_MAGIC 0x31474e52544c424aULL  // "JBLTRNG1" read as little-endian bytes
+#define JOBLET_RING_HEADER_SIZE 4096
+#define JOBLET_RING_MAX_PAYLOAD 65536u
+
+enum joblet_stream { JOBLET_STDOUT = 1, JOBLET_STDERR = 2 };
+
+enum joblet_entry_flags { JOBLET_ENTRY_PARTIAL = 1 };
+
+// An entry: this header, the payload, and padding to 8 bytes.
+struct joblet_ring_entry {
+  uint32_t length;     // of the payload, 1 to JOBLET_RING_MAX_PAYLOAD
+  uint32_t count;      // records in it: its newlines, or 1 with JOBLET_ENTRY_PARTIAL
+  uint64_t first_seq;  // of its first record
+  int64_t time;        // CLOCK_REALTIME in nanoseconds when the bytes were read
+  uint8_t stream;      // enum joblet_stream
+  uint8_t flags;       // enum joblet_entry_flags
+  uint8_t reserved[6];
+};
+
+// How far the job has come; joblet-init only ever raises it.
+enum joblet_phase {
+  JOBLET_PHASE_NEW = 0,      // the plan is being applied
+  JOBLET_PHASE_READY = 1,    // everything is prepared; waiting for exec's go
+  JOBLET_PHASE_RUNNING = 2,  // the payload's execve succeeded; started_at is set
+  JOBLET_PHASE_ENDED = 3,    // both pipes are at EOF, the status was reaped, everything is committed
+};
+
+enum joblet_end_kind {
+  JOBLET_END_NONE = 0,
+  JOBLET_END_EXITED = 1,    // code is the exit code
+  JOBLET_END_SIGNALED = 2,  // code is the signal's number
+  JOBLET_END_SETUP = 3,     // never ran: step and error_number say why
+};
+
+struct joblet_ring_header {
+  // Written once by joblet-exec before the clone.
+  uint64_t magic;
+  uint64_t data_size;
+  uint64_t max_records;  // joblet-init stops reading while next_seq - 1 - acked_seq would pass this
+  uint8_t pad0[40];
+
+  // Written by joblet-init. `reserved` is raised before bytes are written, `head` after: a reader that copied an entry at
+  // offset X has true bytes if `reserved - X <= data_size` still holds after the copy.
+  _Alignas(64) uint64_t reserved;
+  uint64_t head;
+  uint64_t next_seq;      // the seq of the next record, 1 at first; published with head
+  uint32_t init_waiting;  // 1 while joblet-init sleeps for want of space: exec then writes a byte to the space FIFO
+  uint32_t pad1[9];
+
+  // Written by joblet-init: the job's life and end. Valid as `phase` says (release / acquire).
+  _Alignas(64) uint32_t phase;     // enum joblet_phase
+  uint32_t end_kind;               // enum joblet_end_kind
+  int32_t end_code;
+  uint32_t timed_out;              // 1 if joblet-init's own timer ended the job
+  int64_t started_at;              // CLOCK_REALTIME in nanoseconds
+  int64_t ended_at;
+  uint32_t setup_step;             // index of the plan step that failed, or enum joblet_late_step
+  int32_t setup_errno;
+  uint32_t payload_pid;            // as seen from joblet-init's pid namespace
+  uint32_t pad2[3];
+
+  // Written by joblet-exec. Everything before `acked` is on disk; joblet-init may overwrite it.
+  _Alignas(64) uint64_t acked;
+  uint64_t acked_seq;
+  uint32_t exec_waiting;  // 1 while exec sleeps: joblet-init then writes a byte to the data FIFO
+  uint32_t go;            // 1: start the payload (the job's `started` record is safe)
+  uint32_t stop_intent;   // 1: a client asked to stop; written before the signal is sent
+  uint32_t pad3[9];
+
+  uint8_t rest[JOBLET_RING_HEADER_SIZE - 64 * 4];
+} __attribute__((aligned(64)));

@@ -1,0 +1,120 @@
+import JobletModel
+
+/// The first frame on a write connection, in both directions.
+public struct Hello: Codable, Hashable, Sendable {
+  public var protocolVersion: Int
+  /// Who speaks, for the journal: `joblet-exec 1.0 pid 4711`.
+  public var software: String
+
+  enum CodingKeys: String, CodingKey {
+    case software
+    case protocolVersion = "protocol_version"
+  }
+
+  public init(software: String) {
+    protocolVersion = Int(FrameHeader.version)
+    self.software = software
+  }
+}
+
+/// persist's answer to ``FrameType/ping``: it can serve queries.
+public struct PingReply: Codable, Hashable, Sendable {
+  public var version: String
+  public var backend: String
+  /// Free bytes where the backend keeps its data; absent where that means nothing.
+  public var freeBytes: Int64?
+
+  enum CodingKeys: String, CodingKey {
+    case version, backend
+    case freeBytes = "free_bytes"
+  }
+
+  public init(version: String, backend: String, freeBytes: Int64?) {
+    self.version = version
+    self.backend = backend
+    self.freeBytes = freeBytes
+  }
+}
+
+/// Asks exec to run a job.
+public struct RunRequest: Codable, Hashable, Sendable {
+  public var request: JobRequest
+  public var caller: Caller
+
+  public init(request: JobRequest, caller: Caller) {
+    self.request = request
+    self.caller = caller
+  }
+}
+
+/// Asks exec to stop a job: SIGTERM, the grace, then `cgroup.kill`.
+public struct StopRequest: Codable, Hashable, Sendable {
+  public var job: JobID
+  public var caller: Caller
+  /// Nil for the node's `joblet.stopGrace`.
+  public var graceMilliseconds: Int64?
+
+  enum CodingKeys: String, CodingKey {
+    case job, caller
+    case graceMilliseconds = "grace_ms"
+  }
+
+  public init(job: JobID, caller: Caller, graceMilliseconds: Int64? = nil) {
+    self.job = job
+    self.caller = caller
+    self.graceMilliseconds = graceMilliseconds
+  }
+}
+
+/// Asks exec for the next of a job's lines that its ring still holds: the pull of one follower, one batch at a time.
+/// Nothing is kept for a follower between two requests, so a stalled one costs nothing.
+public struct OutputRequest: Codable, Hashable, Sendable {
+  public var job: JobID
+  /// Lines after this `seq`.
+  public var after: UInt64
+  /// Stop collecting chunks after so many payload bytes (at least one chunk is sent).
+  public var maxBytes: Int
+  /// How long exec may hold the request when there is nothing yet, in milliseconds; then it answers `more` with no lines.
+  public var waitMilliseconds: Int64
+
+  enum CodingKeys: String, CodingKey {
+    case job, after
+    case maxBytes = "max_bytes"
+    case waitMilliseconds = "wait_ms"
+  }
+
+  public init(job: JobID, after: UInt64, maxBytes: Int = 256 << 10, waitMilliseconds: Int64 = 15_000) {
+    self.job = job
+    self.after = after
+    self.maxBytes = maxBytes
+    self.waitMilliseconds = waitMilliseconds
+  }
+}
+
+/// Ends the answer to an ``OutputRequest``.
+public struct OutputState: Codable, Hashable, Sendable {
+  public enum State: String, Codable, Sendable {
+    /// The lines sent are all there was room or time for; ask again.
+    case more
+    /// The ring begins after `after + 1`: the lines between are in persist, `oldest` is the first that the ring still has.
+    case behind
+    /// Every line up to the end was sent (or acknowledged by persist), and the job has ended: `record` says how.
+    case ended
+    /// exec does not know the job (any more): all there is, is in persist.
+    case unknown
+  }
+  public var state: State
+  /// The first `seq` the ring still holds, with `behind`.
+  public var oldest: UInt64?
+  /// The last `seq` acknowledged by persist, with `behind`: pass it as the query's `through_seq`.
+  public var acknowledged: UInt64?
+  /// With `ended`.
+  public var record: JobRecord?
+
+  public init(_ state: State, oldest: UInt64? = nil, acknowledged: UInt64? = nil, record: JobRecord? = nil) {
+    self.state = state
+    self.oldest = oldest
+    self.acknowledged = acknowledged
+    self.record = record
+  }
+}
