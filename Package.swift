@@ -19,12 +19,12 @@ let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "
 /// static: tests share every object with them, and the testing library exists as a shared object alone.
 let staticRuntime: [LinkerSetting] = [
   .unsafeFlags(
-    ["-static-stdlib", "-Xlinker", "--start-group"]
+    ["-static-stdlib"]
       + [
-        "Foundation", "FoundationInternationalization", "FoundationEssentials", "_FoundationCShims",
-        "_FoundationCollections", "_FoundationICU", "CoreFoundation",
-      ].map { "-l\($0)" }
-      + ["-Xlinker", "--end-group", "-Xlinker", "--gc-sections"])
+        "--start-group", "-lFoundation", "-lFoundationInternationalization", "-lFoundationEssentials",
+        "-l_FoundationCShims", "-l_FoundationCollections", "-l_FoundationICU", "-lCoreFoundation",
+        "-lswiftSynchronization", "--end-group", "--gc-sections",
+      ].flatMap { ["-Xlinker", $0] })
 ]
 
 /// A library target in Sources/, held to the project's language rules.
