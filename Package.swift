@@ -86,7 +86,7 @@ let package = Package(
 
     // What everyone speaks.
     room("JobletModel"),
-    room("JobletWire", ["JobletModel", nio, nioPosix, logging]),
+    room("JobletWire", ["JobletModel", nio, nioPosix, logging, lifecycle]),
     room("JobletConfig", ["JobletModel", .product(name: "Yams", package: "Yams")]),
     room("DaemonKit", ["JobletConfig", "CSystemd", logging, lifecycle, nio, nioPosix]),
 

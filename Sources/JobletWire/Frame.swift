@@ -184,8 +184,8 @@ extension FrameHeader {
   /// Writes the header's 48 bytes.
   public func encode(into out: UnsafeMutableRawBufferPointer) {
     precondition(out.count >= FrameHeader.byteCount)
-    func store(_ value: some FixedWidthInteger, _ offset: Int) {
-      out.storeBytes(of: value, toByteOffset: offset, as: type(of: value))
+    func store<T: FixedWidthInteger>(_ value: T, _ offset: Int) {
+      out.storeBytes(of: value, toByteOffset: offset, as: T.self)
     }
     store(FrameHeader.magic.littleEndian, 0)
     store(FrameHeader.version, 4)

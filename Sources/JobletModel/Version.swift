@@ -1,0 +1,2 @@
+/// The version that every program of Joblet reports.
+public let jobletVersion = "0.1.0"

@@ -1,0 +1,40 @@
+import NIOCore
+import NIOPosix
+
+/// Opens frame connections to a unix socket.
+public enum FrameClient {
+  /// Connects. A socket that systemd holds open accepts connections with nobody behind it: only an answer proves a peer.
+  /// - Throws: a connection error when nobody listens within `timeout`.
+  public static func connect(
+    path: String, maxPayload: Int = 16 << 20, timeout: Duration = .seconds(5)
+  ) async throws -> FrameConnection {
+    try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .channelOption(.autoRead, value: false)
+      .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
+      .connect(unixDomainSocketPath: path) { channel in
+        FrameConnection.wrap(channel, maxPayload: maxPayload)
+      }
+  }
+}
+
+/// An operation that took longer than it was given.
+public struct TimedOut: Error, CustomStringConvertible {
+  public var description: String { "no answer in time" }
+}
+
+/// Runs `body`, cancelling it after `limit`.
+/// - Throws: ``TimedOut``, or what `body` throws.
+public func withTimeout<Result: Sendable>(
+  _ limit: Duration, _ body: @escaping @Sendable () async throws -> Result
+) async throws -> Result {
+  try await withThrowingTaskGroup(of: Result?.self) { group in
+    group.addTask { try await body() }
+    group.addTask {
+      try await Task.sleep(for: limit)
+      return nil
+    }
+    defer { group.cancelAll() }
+    guard let first = try await group.next(), let result = first else { throw TimedOut() }
+    return result
+  }
+}
