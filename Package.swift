@@ -143,7 +143,7 @@ let package = Package(
     // Tests: a suite a room; SystemTests drive the installed services.
     tests("LayeringTests", []),
     tests("JobletModelTests", ["JobletModel"]),
-    tests("JobletWireTests", ["JobletWire", "JobletModel", nio, nioPosix]),
+    tests("JobletWireTests", ["JobletWire", "JobletModel", nio, logging]),
     tests("JobletConfigTests", ["JobletConfig"]),
     tests("DaemonKitTests", ["DaemonKit"]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),

@@ -8,12 +8,13 @@ public enum FrameClient {
   public static func connect(
     path: String, maxPayload: Int = 16 << 20, timeout: Duration = .seconds(5)
   ) async throws -> FrameConnection {
-    try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .channelOption(.autoRead, value: false)
       .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
       .connect(unixDomainSocketPath: path) { channel in
         FrameConnection.wrap(channel, maxPayload: maxPayload)
       }
+    return try await connection.identified()
   }
 }
 
