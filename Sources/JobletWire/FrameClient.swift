@@ -8,13 +8,12 @@ public enum FrameClient {
   public static func connect(
     path: String, maxPayload: Int = 16 << 20, timeout: Duration = .seconds(5)
   ) async throws -> FrameConnection {
-    let connection = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+    try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .channelOption(.autoRead, value: false)
       .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
       .connect(unixDomainSocketPath: path) { channel in
         FrameConnection.wrap(channel, maxPayload: maxPayload)
       }
-    return try await connection.identified()
   }
 }
 

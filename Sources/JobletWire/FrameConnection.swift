@@ -43,6 +43,7 @@ public struct PeerCredentials: Sendable, Hashable {
 public struct FrameConnection: Sendable {
   let channel: any Channel
   let inbound: FrameInbox
+  /// Who connected. Known on the accepting side only: the kernel has no answer before a client's socket is connected.
   public let peer: PeerCredentials
 
   /// Sends one frame.

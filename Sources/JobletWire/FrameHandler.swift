@@ -158,11 +158,6 @@ extension FrameConnection {
       channel.peerCredentials.map { FrameConnection(channel: channel, inbound: inbox, peer: $0) }
     }
   }
-
-  /// Asks the kernel again who the peer is: a client's socket has none before it is connected.
-  func identified() async throws -> FrameConnection {
-    FrameConnection(channel: channel, inbound: inbound, peer: try await channel.peerCredentials.get())
-  }
 }
 
 extension Channel {
