@@ -50,6 +50,9 @@ import Testing
       #expect(lines.map(\.bytes) == [line])
       #expect(lines.first?.partial == (isPartial ? true : nil))
       #expect(lines.first?.stream == "stderr")
+      let back = try #require(LogLine(json: Self.encode(info, isPartial ? line : line + [0x0A])))
+      #expect(back.bytes == line && back.isPartial == isPartial && back.stream == .stderr && back.seq == 1)
+      #expect(back.timestamp == Self.time.description)
     }
   }
 
@@ -67,6 +70,20 @@ import Testing
       let decoded = try Self.decode(Self.encode(info, lines.flatMap { $0 + [0x0A] }))
       #expect(decoded.map(\.bytes) == lines)
       #expect(decoded.map(\.seq) == lines.indices.map { UInt64($0) + 5 })
+    }
+  }
+
+  @Test func theDecoderSurvivesAnything() {
+    let info = LogChunkInfo(stream: .stdout, firstSeq: 9, count: 1, timestamp: Self.time, isPartial: true)
+    let valid = [Self.encode(info, Array("a\u{1}\"é".utf8)), Self.encode(info, [0xFF, 0xFE, 0x00])]
+    var random = SplitMix(state: 3)
+    for round in 0..<50_000 {
+      var bytes = valid[round % 2]
+      for _ in 0...random.next() % 4 {
+        bytes[Int(random.next() % UInt64(bytes.count))] = UInt8(truncatingIfNeeded: random.next())
+      }
+      bytes.removeLast(Int(random.next() % 8) == 0 ? Int(random.next() % UInt64(bytes.count)) : 0)
+      _ = LogLine(json: bytes)
     }
   }
 
