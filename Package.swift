@@ -14,6 +14,7 @@ let x509: Target.Dependency = .product(name: "X509", package: "swift-certificate
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
+let signals: Target.Dependency = .product(name: "UnixSignals", package: "swift-service-lifecycle")
 
 /// Programs carry the Swift runtime inside them, so that a host needs nothing but system libraries. Only their link is
 /// static: tests share every object with them, and the testing library exists as a shared object alone.
@@ -88,7 +89,7 @@ let package = Package(
     room("JobletModel"),
     room("JobletWire", ["JobletModel", nio, nioPosix, logging, lifecycle]),
     room("JobletConfig", ["JobletModel", .product(name: "Yams", package: "Yams")]),
-    room("DaemonKit", ["JobletConfig", "CSystemd", logging, lifecycle, nio, nioPosix]),
+    room("DaemonKit", ["JobletConfig", "JobletModel", "CSystemd", logging, lifecycle, signals, nio]),
 
     // The isolation worker.
     room("LinuxKernel", ["CLinux"]),
@@ -145,7 +146,7 @@ let package = Package(
     tests("JobletModelTests", ["JobletModel"]),
     tests("JobletWireTests", ["JobletWire", "JobletModel", nio, logging]),
     tests("JobletConfigTests", ["JobletConfig"]),
-    tests("DaemonKitTests", ["DaemonKit"]),
+    tests("DaemonKitTests", ["DaemonKit", "JobletConfig", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI"]),
     tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI"]),

@@ -18,10 +18,29 @@ public struct Configuration: Sendable, Equatable {
   public var network = Network()
   public var volumes = Volumes()
 
+  /// Where it was read from, and what it should say otherwise one day.
+  public var origin = Origin()
+
   public init() {}
 
   /// The configuration file's only version.
   public static let version = "3.0"
+
+  /// Two configurations are equal when they say the same, wherever they were read.
+  public struct Origin: Sendable, Equatable {
+    /// The file; empty for the defaults in code.
+    public var path = ""
+    /// Deprecated keys that were given, each a sentence for the log.
+    public var warnings: [String] = []
+    public static func == (a: Origin, b: Origin) -> Bool { true }
+  }
+
+  /// The file of an installed node.
+  public static let installedPath = "/opt/joblet/joblet-config.yml"
+  /// A link to ``installedPath``, or the file itself; a second, different file is refused.
+  public static let alternativePath = "/opt/joblet/config/joblet-config.yml"
+  /// Where joblet-exec listens for the gateway.
+  public static let execSocket = "/opt/joblet/run/exec.sock"
 
   public struct Server: Sendable, Equatable {
     /// `nodeId`: unique in a fleet; install makes one.
