@@ -1,0 +1,153 @@
+import Foundation
+import Testing
+
+extension SystemTests {
+  /// What the one sees who runs the host.
+  @Suite struct Operator {
+    @Test(.timeLimit(.minutes(10)), arguments: Installed.services)
+    func `a service's status reads well`(service: String) async throws {
+      try await Systemd.waitUntilReady()
+      #expect(try await Systemd.property(service, "ActiveState") == "active")
+      #expect(try await Systemd.property(service, "SubState") == "running")
+      #expect(try await Systemd.property(service, "Type") == "notify")
+      #expect(try await Systemd.property(service, "WatchdogUSec") != "0")
+      #expect(try await Systemd.property(service, "Result") == "success")
+      let sentence = try await Systemd.property(service, "StatusText")
+      #expect(sentence.split(separator: " ").count >= 2, "STATUS= is '\(sentence)'")
+      let status = try await Shell.run("systemctl --no-pager status \(service)")
+      #expect(status.status == 0)
+      #expect(status.text.contains("Status: \"\(sentence)\""))
+      #expect(
+        try await Shell.run("systemctl show -p Description --value \(service)").text.lowercased().contains("joblet"))
+    }
+
+    @Test(.timeLimit(.minutes(10)))
+    func `sockets are systemd's, with their owners and modes`() async throws {
+      let names = try await Shell.must("systemctl list-sockets --no-pager --no-legend 'joblet*'")
+      for part in ["50051", "9090", "exec.sock", "persist-ipc.sock", "persist-query.sock"] {
+        #expect(names.contains(part), "\(part) is not in\n\(names)")
+      }
+      let modes = try await Shell.must(
+        "cd /opt/joblet/run && stat -c '%n %a %U:%G' exec.sock persist-ipc.sock persist-query.sock")
+      #expect(
+        modes
+          == "exec.sock 660 root:joblet-api\npersist-ipc.sock 660 joblet:joblet\npersist-query.sock 660 joblet:joblet-api"
+      )
+      #expect(
+        try await Shell.must("readlink -f /opt/joblet/run/persist-grpc.sock") == "/opt/joblet/run/persist-query.sock")
+    }
+
+    @Test(.timeLimit(.minutes(10)))
+    func `each daemon runs as who it should, with no more than it needs`() async throws {
+      func status(_ unit: String, _ field: String) async throws -> String {
+        try await Shell.must("awk '/^\(field):/ {print $2}' /proc/\(try await Systemd.mainPID(unit))/status")
+      }
+      let api = try await Shell.must("id -u joblet-api")
+      let persist = try await Shell.must("id -u joblet")
+      #expect(try await status("joblet-api.service", "Uid") == api)
+      #expect(try await status("joblet-persist.service", "Uid") == persist)
+      #expect(try await status("joblet-exec.service", "Uid") == "0")
+      #expect(try await status("joblet-api.service", "CapEff") == "0000000000000000")
+      #expect(try await status("joblet-persist.service", "CapEff") == "0000000000000000")
+      #expect(try await status("joblet-exec.service", "CapBnd") != "000001ffffffffff")
+    }
+
+    @Test(.timeLimit(.minutes(10)))
+    func `keys are for those who need them only`() async throws {
+      let keys = try await Shell.must(
+        "grep -rlE 'BEGIN (EC |RSA )?PRIVATE KEY' /opt/joblet 2>/dev/null | xargs stat -c '%a %U %n'")
+      #expect(!keys.isEmpty)
+      for line in keys.split(separator: "\n") { #expect(line.hasPrefix("600 "), "\(line)") }
+      for path in [Installed.config, Installed.clientConfig] {
+        #expect(
+          try await Shell.run(["setpriv", "--reuid=65534", "--clear-groups", "cat", path]).text.contains("PRIVATE KEY")
+            == false)
+      }
+    }
+
+    @Test(.timeLimit(.minutes(10)))
+    func `the health listener answers plain HTTP`() async throws {
+      try await Systemd.waitUntilReady()
+      #expect(
+        try await Shell.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", Installed.health + "/healthz"])
+          .text == "200")
+      let metrics = try await Shell.must("curl -sS \(Installed.health)/metrics")
+      #expect(metrics.contains("# TYPE"))
+      #expect(
+        try await Shell.run(["curl", "-sS", "-o", "/dev/null", "-w", "%{http_code}", Installed.health + "/v1/jobs"])
+          .text == "404")
+      let contract = try await API().get("/openapi.yaml")
+      #expect(contract.status == 200 && contract.text.contains("openapi: 3.1"))
+    }
+
+    @Test(.timeLimit(.minutes(15)))
+    func `joblet.service stops, starts and restarts the whole`() async throws {
+      try await Systemd.waitUntilReady()
+      try await Systemd.disturbing {
+        try await Shell.must("systemctl stop joblet.service", within: .seconds(300))
+        for service in Installed.services { #expect(try await Systemd.isActive(service) == false, "\(service)") }
+        #expect(try await Shell.run(["curl", "-sS", "-m", "5", Installed.health + "/healthz"]).status != 0)
+        let cursor = try await Systemd.cursor()
+        try await Shell.must("systemctl start joblet.service", within: .seconds(300))
+        for service in Installed.services { #expect(try await Systemd.isActive(service), "\(service)") }
+        #expect(
+          try await Systemd.journal("joblet.service", after: cursor).contains("persist service started successfully"))
+        try await Systemd.waitUntilReady()
+        #expect(try await API().finish("echo again").stdout == "again\n")
+        let old = try await Systemd.mainPID("joblet-exec.service")
+        try await Shell.must("systemctl restart joblet.service", within: .seconds(300))
+        try await Systemd.waitUntilReady()
+        #expect(try await Systemd.mainPID("joblet-exec.service") != old)
+      }
+    }
+
+    @Test(.timeLimit(.minutes(10)))
+    func `a first connection starts a service`() async throws {
+      try await Systemd.disturbing {
+        try await Shell.must(
+          "systemctl stop joblet-persist.service joblet-exec.service joblet-api.service 2>&1", within: .seconds(300))
+        try await Shell.must("systemctl start joblet-persist.socket joblet-exec.socket joblet-api.socket")
+        #expect(try await Systemd.isActive("joblet-api.service") == false)
+        #expect(try await API().finish("echo woken").stdout == "woken\n")
+      }
+    }
+
+    @Test(.timeLimit(.minutes(20)))
+    func `a hundred jobs leave nothing behind`() async throws {
+      let api = try API()
+      _ = try await api.finish("true")
+      func traces() async throws -> [String: Int] {
+        func count(_ command: String) async throws -> Int { Int(try await Shell.must(command)) ?? -1 }
+        return [
+          "cgroups": try await count("find \(Installed.jobsCgroup) -type d | wc -l"),
+          "mounts": try await count("cat /proc/$(systemctl show -p MainPID --value joblet-exec)/mountinfo | wc -l"),
+          "state": try await count("ls -A \(Installed.runState) | wc -l"),
+          "zombies": try await count("ps -eo stat= | grep -c '^Z' || true"),
+          "inits": try await count("pgrep -c joblet-init || true"),
+          "exec descriptors": try await Daemon.openDescriptors("joblet-exec.service"),
+        ]
+      }
+      let before = try await traces()
+      // Five at a time through one curl each: the point is the number, not the speed.
+      let config = try ClientFiles(config: Installed.clientConfig).arguments.joined(separator: " ")
+      try await Shell.must(
+        """
+        seq 100 | xargs -P 5 -I{} curl -sS --fail -o /tmp/joblet-hundred-{} \(config) -H 'Content-Type: application/json' \
+          -d '{"command":"sh","args":["-c","echo {}"]}' \(Installed.api)/v1/jobs
+        """, within: .seconds(600))
+      let ids = try await Shell.must("cat /tmp/joblet-hundred-* | jq -r .id; rm /tmp/joblet-hundred-*").split(
+        separator: "\n")
+      #expect(ids.count == 100)
+      for id in ids { #expect(try await api.ended(String(id)).status == "COMPLETED") }
+      for id in ids.prefix(50) { #expect(try await api.call("DELETE", "/v1/jobs/\(id)").status == 204) }
+      let descriptors = before["exec descriptors"] ?? 0
+      try await eventually("everything is as before: \(before)") {
+        var after = try await traces()
+        // A handful of pooled descriptors may come and go.
+        if let open = after["exec descriptors"], open <= descriptors + 8 { after["exec descriptors"] = descriptors }
+        return after == before
+      }
+      #expect(try await Shell.must("find \(Installed.jobs) -mindepth 1 -maxdepth 1 | wc -l") == "0")
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import Foundation
+
+/// systemd as an operator uses it.
+enum Systemd {
+  static func property(_ unit: String, _ name: String) async throws -> String {
+    try await Shell.must("systemctl show -p \(name) --value \(unit)")
+  }
+
+  static func mainPID(_ unit: String) async throws -> Int {
+    Int(try await property(unit, "MainPID")) ?? 0
+  }
+
+  static func isActive(_ unit: String) async throws -> Bool {
+    try await property(unit, "ActiveState") == "active"
+  }
+
+  /// The journal's newest cursor: what comes after it is what happened since.
+  static func cursor() async throws -> String {
+    let text = try await Shell.must(
+      "journalctl --no-pager -n 1 -o export --output-fields=MESSAGE | sed -n 's/^__CURSOR=//p'")
+    return text
+  }
+
+  static func journal(_ unit: String, after cursor: String) async throws -> String {
+    try await Shell.must("journalctl --no-pager -o cat -u \(unit) --after-cursor='\(cursor)'")
+  }
+
+  /// `/readyz` says whether the whole is ready.
+  static func isReady() async throws -> Bool {
+    let output = try await Shell.run([
+      "curl", "-sS", "-m", "10", "-o", "/dev/null", "-w", "%{http_code}", Installed.health + "/readyz",
+    ])
+    return output.text == "200"
+  }
+
+  static func waitUntilReady(within limit: Duration = .seconds(240)) async throws {
+    do {
+      try await eventually("readyz says 200", within: limit, pause: .milliseconds(300)) { try await isReady() }
+    } catch {
+      let status = try await Shell.run("systemctl --no-pager --full status 'joblet*' 2>&1 | tail -n 120")
+      throw TimedOut(description: "\(error)\n\(status.text)")
+    }
+  }
+
+  /// Whatever a test did to the units: back to a running Joblet.
+  static func restore() async throws {
+    _ = try await Shell.run("systemctl unmask --runtime joblet-persist.service joblet-exec.service joblet-api.service")
+    _ = try await Shell.run("systemctl reset-failed 'joblet*'")
+    _ = try await Shell.run("systemctl start joblet-persist.socket joblet-exec.socket joblet-api.socket")
+    _ = try await Shell.run("systemctl start joblet.service", within: .seconds(300))
+    try await waitUntilReady()
+  }
+
+  /// Runs `body` and brings Joblet back whether it threw or not.
+  static func disturbing(_ body: () async throws -> Void) async throws {
+    do {
+      try await body()
+    } catch {
+      try await restore()
+      throw error
+    }
+    try await restore()
+  }
+
+  /// Runs `body` with an edited configuration; the old one comes back in any case.
+  static func withConfiguration(appending text: String, _ body: () async throws -> Void) async throws {
+    let url = URL(fileURLWithPath: Installed.config)
+    let old = try Data(contentsOf: url)
+    let handle = try FileHandle(forWritingTo: url)
+    try handle.seekToEnd()
+    try handle.write(contentsOf: Data(text.utf8))
+    try handle.close()
+    func putBack() throws {
+      let handle = try FileHandle(forWritingTo: url)
+      try handle.truncate(atOffset: 0)
+      try handle.write(contentsOf: old)
+      try handle.close()
+    }
+    do {
+      try await body()
+    } catch {
+      try putBack()
+      throw error
+    }
+    try putBack()
+  }
+}
+
+/// The daemons' processes.
+enum Daemon {
+  /// A `/proc/<pid>/status` figure in KiB.
+  static func memory(_ unit: String, _ field: String = "VmRSS") async throws -> Int {
+    let pid = try await Systemd.mainPID(unit)
+    return Int(try await Shell.must("awk '/^\(field):/ {print $2}' /proc/\(pid)/status")) ?? 0
+  }
+
+  static func openDescriptors(_ unit: String) async throws -> Int {
+    let pid = try await Systemd.mainPID(unit)
+    return try FileManager.default.contentsOfDirectory(atPath: "/proc/\(pid)/fd").count
+  }
+
+  static func kill9(_ unit: String) async throws {
+    let pid = try await Systemd.mainPID(unit)
+    guard pid > 1 else { throw TimedOut(description: "\(unit) has no process to kill") }
+    try await Shell.must("kill -9 \(pid)")
+  }
+
+  /// Waits for another process of the unit than `old`, ready.
+  static func replaced(_ unit: String, since old: Int) async throws {
+    try await eventually("\(unit) runs again", within: .seconds(180)) {
+      let pid = try await Systemd.mainPID(unit)
+      let active = try await Systemd.isActive(unit)
+      return pid > 1 && pid != old && active
+    }
+  }
+}
