@@ -18,6 +18,7 @@ final class RunningProgram {
   )
     throws
   {
+    let arguments = (working.map { ["env", "-C", $0] } ?? []) + arguments
     name = arguments.joined(separator: " ")
     directory = FileManager.default.temporaryDirectory.appendingPathComponent("joblet-system-\(UUID().uuidString)")
     try FileManager.default.createDirectory(at: directory, withIntermediateDirectories: true)
@@ -32,7 +33,6 @@ final class RunningProgram {
       posix_spawn_file_actions_addopen(
         &actions, descriptor, directory.appendingPathComponent(file).path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
     }
-    if let working { posix_spawn_file_actions_addchdir_np(&actions, working) }
     var attributes = posix_spawnattr_t()
     posix_spawnattr_init(&attributes)
     defer { posix_spawnattr_destroy(&attributes) }
