@@ -1,0 +1,56 @@
+import Glibc
+
+/// Names a timer, to cancel it.
+package struct LoopTimer: Hashable, Sendable {
+  fileprivate var number: UInt64
+}
+
+/// Timers by deadline. Few at a time (a grace, a retry, followers that wait), so a sorted array is enough.
+package struct TimerQueue {
+  private struct Entry {
+    var deadline: ContinuousClock.Instant
+    var timer: LoopTimer
+    var handler: () -> Void
+  }
+  private var entries: [Entry] = []
+  private var next: UInt64 = 1
+
+  package init() {}
+
+  package mutating func add(deadline: ContinuousClock.Instant, _ handler: @escaping () -> Void) -> LoopTimer {
+    let timer = LoopTimer(number: next)
+    next += 1
+    // Latest first, so that what is due is taken from the end.
+    var low = 0
+    var high = entries.count
+    while low < high {
+      let middle = (low + high) / 2
+      if entries[middle].deadline > deadline { low = middle + 1 } else { high = middle }
+    }
+    entries.insert(Entry(deadline: deadline, timer: timer, handler: handler), at: low)
+    return timer
+  }
+
+  package mutating func cancel(_ timer: LoopTimer) {
+    entries.removeAll { $0.timer == timer }
+  }
+
+  /// Takes out the handlers whose time has come, earliest first.
+  package mutating func due(at now: ContinuousClock.Instant) -> [() -> Void] {
+    var due: [() -> Void] = []
+    while let last = entries.last, last.deadline <= now {
+      due.append(last.handler)
+      entries.removeLast()
+    }
+    return due
+  }
+
+  /// How long epoll_wait(2) may sleep: -1 for ever, else milliseconds rounded up.
+  package func timeoutMilliseconds(at now: ContinuousClock.Instant) -> CInt {
+    guard let last = entries.last else { return -1 }
+    let rest = last.deadline - now
+    guard rest > .zero else { return 0 }
+    let (seconds, attoseconds) = rest.components
+    return CInt(clamping: seconds * 1000 + (attoseconds + 999_999_999_999_999) / 1_000_000_000_000_000)
+  }
+}
