@@ -76,6 +76,7 @@ let package = Package(
     // C: what no Swift may do (between clone and exec, PID 1) and headers Swift can't import.
     .target(name: "CInitABI"),
     .target(name: "CLinux"),
+    .target(name: "CEvents"),
     .executableTarget(
       name: "joblet-init", dependencies: ["CInitABI"]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
@@ -98,7 +99,7 @@ let package = Package(
     room(
       "Worker",
       [
-        "Sandbox", "Cgroups", "LinuxKernel", "JobletWire", "JobletConfig", "JobletModel", "CInitABI",
+        "Sandbox", "Cgroups", "LinuxKernel", "JobletWire", "JobletConfig", "JobletModel", "CInitABI", "CEvents",
         "DaemonKit", logging, lifecycle, nio, nioPosix,
       ]),
 
@@ -149,7 +150,7 @@ let package = Package(
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI"]),
-    tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI"]),
+    tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", nio]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
     tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),
     tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),

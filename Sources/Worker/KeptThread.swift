@@ -1,3 +1,4 @@
+import CEvents
 import Glibc
 import Synchronization
 
@@ -11,7 +12,11 @@ package enum KeptThread {
   /// Starts a thread that stays until `body` returns. Signals are blocked on it: they belong to the program's own handlers.
   package static func start(name: String, _ body: @escaping @Sendable () -> Void) throws {
     var thread = pthread_t()
-    let argument = Unmanaged.passRetained(Body(body)).toOpaque()
+    let argument = Unmanaged.passRetained(
+      Body {
+        ce_name_thread(name)
+        body()
+      }).toOpaque()
     var all = sigset_t()
     var old = sigset_t()
     sigfillset(&all)
@@ -28,7 +33,6 @@ package enum KeptThread {
       Unmanaged<Body>.fromOpaque(argument).release()
       throw SystemCallError("pthread_create", name, code)
     }
-    _ = name.withCString { pthread_setname_np(thread, $0) }
     pthread_detach(thread)
   }
 }
@@ -44,7 +48,7 @@ package final class WorkQueue: Sendable {
 
   /// - Parameter threads: how many pieces of work may run at once.
   package init(name: String, threads: Int) throws {
-    wakeup = eventfd(0, CInt(EFD_CLOEXEC.rawValue | EFD_SEMAPHORE.rawValue))
+    wakeup = eventfd(0, ce_eventfd_cloexec | ce_eventfd_semaphore)
     guard wakeup >= 0 else { throw SystemCallError("eventfd", name) }
     for number in 0..<threads {
       try KeptThread.start(name: "\(name)-\(number)") { [self] in run() }

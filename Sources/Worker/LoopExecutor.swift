@@ -1,3 +1,4 @@
+import CEvents
 import Glibc
 import Synchronization
 
@@ -25,11 +26,11 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
 
   /// Starts the loop's thread. It runs until the process ends.
   package init(name: String) throws {
-    epoll = epoll_create1(CInt(EPOLL_CLOEXEC.rawValue))
+    epoll = epoll_create1(ce_epoll_cloexec)
     guard epoll >= 0 else { throw SystemCallError("epoll_create1", name) }
-    wakeup = eventfd(0, CInt(EFD_CLOEXEC.rawValue | EFD_NONBLOCK.rawValue))
+    wakeup = eventfd(0, ce_eventfd_cloexec | ce_eventfd_nonblock)
     guard wakeup >= 0 else { throw SystemCallError("eventfd", name) }
-    var event = epoll_event(events: EPOLLIN.rawValue, data: epoll_data(u64: 0))
+    var event = epoll_event(events: ce_in, data: epoll_data(u64: 0))
     guard epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event) == 0 else { throw SystemCallError("epoll_ctl", name) }
     try KeptThread.start(name: name) { [self] in run() }
   }
