@@ -1,0 +1,94 @@
+import JobletModel
+
+/// A job that never ran: which step failed, and why.
+package struct SetupFailure: Error, Hashable, Sendable, Codable {
+  /// The step's name: `exec`, `pivot_root`, `cgroup`.
+  package var step: String
+  package var message: String
+  /// 126 or 127 where the command itself could not be executed or found.
+  package var exitCode: Int?
+
+  package init(step: String, message: String, exitCode: Int? = nil) {
+    self.step = step
+    self.message = message
+    self.exitCode = exitCode
+  }
+}
+
+/// All that is known when a job's payload is gone.
+package struct EndFacts: Hashable, Sendable {
+  /// joblet-init's report; nil if it died without one.
+  package var report: EndReport?
+  /// The report's setup failure in words.
+  package var setup: SetupFailure?
+  /// Why the ring is not believed.
+  package var fault: String?
+  package var isCanceled = false
+  package var stopIntent = false
+  /// `oom_kill` of the payload's `memory.events`; nil if nobody counts.
+  package var oomKills: Int64?
+
+  package init() {}
+}
+
+/// How a job ended, in the words of its record. Nothing here is made up: what is not known is absent.
+package struct JobOutcome: Hashable, Sendable {
+  package var status: JobStatus
+  package var reason: JobReason?
+  package var exitCode: Int?
+  package var signal: Int?
+  package var message: String?
+
+  package init(
+    _ status: JobStatus, reason: JobReason? = nil, exitCode: Int? = nil, signal: Int? = nil, message: String? = nil
+  ) {
+    self.status = status
+    self.reason = reason
+    self.exitCode = exitCode
+    self.signal = signal
+    self.message = message
+  }
+
+  /// Decides from the facts, the most certain cause first.
+  package init(_ facts: EndFacts) {
+    if facts.isCanceled {
+      self.init(.canceled, message: "canceled before its command was started")
+    } else if let setup = facts.setup {
+      self.init(.failed, reason: .setupFailed, exitCode: setup.exitCode, message: "\(setup.step): \(setup.message)")
+    } else if let fault = facts.fault {
+      self.init(
+        .failed, reason: .initLost, message: "the job was ended because its output ring can't be believed: \(fault)")
+    } else if let report = facts.report {
+      self.init(report, facts)
+    } else {
+      self.init(facts.stopIntent ? .stopped : .failed, reason: facts.stopIntent ? nil : .initLost)
+      message = "its PID 1 ended without a report, so nobody knows how the command ended"
+    }
+  }
+
+  private init(_ report: EndReport, _ facts: EndFacts) {
+    var exitCode: Int?
+    var signal: Int?
+    switch report.end {
+    case .exited(let code): exitCode = code
+    case .signaled(let number): signal = number
+    case .setup: break
+    }
+    let end = exitCode.map { "exit code \($0)" } ?? signal.map { "signal \($0)" } ?? "no status"
+    if report.timedOut {
+      self.init(.failed, reason: .timeout, message: "its time-out ended it (\(end))")
+    } else if facts.stopIntent {
+      self.init(.stopped, message: "stopped by a client (\(end))")
+    } else if exitCode == 0 {
+      self.init(.completed)
+    } else if let kills = facts.oomKills, kills > 0 {
+      self.init(.failed, reason: .oomKilled, message: "the kernel killed it for its memory limit (\(end))")
+    } else if let exitCode {
+      self.init(.failed, reason: .exitCode, message: "exit code \(exitCode)")
+    } else {
+      self.init(.failed, reason: .signal, message: "ended by \(end)")
+    }
+    self.exitCode = exitCode
+    self.signal = signal
+  }
+}

@@ -1,0 +1,165 @@
+/// A job's life as a pure machine: events in, actions out. It decides; ``JobSupervisor`` acts.
+///
+/// ```
+/// queued ─▶ preparing ─▶ initializing ─▶ running ─▶ collecting ─▶ draining ─▶ gone
+///    └──────────┴─────────────┴── stop: canceled ───────▲
+/// ```
+package struct JobStateMachine: Sendable {
+  package enum State: String, Sendable, CaseIterable {
+    /// Waits for a slot.
+    case queued
+    /// Its intent is written; the launcher makes cgroup, plan and process.
+    case preparing
+    /// joblet-init lives and applies the plan.
+    case initializing
+    /// joblet-init has the go.
+    case running
+    /// The payload is gone (or never was); why is being read from the kernel.
+    case collecting
+    /// Its end is known; persist acknowledges what is left, and what it used is removed.
+    case draining
+    case gone
+  }
+
+  package enum Event: Hashable, Sendable {
+    case slotGranted
+    case launched
+    case launchFailed
+    /// joblet-init: everything is prepared.
+    case ready
+    /// joblet-init: both pipes are at EOF, the status was reaped.
+    case reported
+    /// joblet-init died without a report.
+    case initLost
+    /// The ring can't be believed.
+    case ringFault
+    case stopRequested(grace: Duration)
+    case graceElapsed
+    /// joblet-init did not report in time after its payload was killed.
+    case reportOverdue
+    /// What the kernel knew is read; the end is decided.
+    case collected
+    /// persist has acknowledged everything.
+    case settled
+    /// Process, cgroup, workspace and IDs are given back.
+    case tornDown
+  }
+
+  package enum Action: Hashable, Sendable {
+    case launch
+    /// Write `started`, then let the payload run. In this order: a record that says `initializing` then means that the
+    /// command certainly did not run, whatever died in between.
+    case start
+    /// Write the intent into the ring before any signal goes out, so that a restarted exec knows why the job ends.
+    case markStopIntent
+    /// SIGTERM to every process of the payload.
+    case terminate
+    case startGrace(Duration)
+    case killPayload
+    case startReportTimer
+    case cancelTimers
+    /// Kill the whole cgroup, joblet-init too.
+    case killAll
+    case collect
+    /// Ended without ever having had a process.
+    case cancelQueued
+    case publishEnd
+    case releaseSlot
+    case tearDown
+    case forget
+  }
+
+  package private(set) var state: State
+  /// A client asked for a stop.
+  package private(set) var isStopping: Bool
+  package private(set) var isKilled = false
+  private var isSettled = false
+  private var isTornDown = false
+
+  package init(state: State = .queued, isStopping: Bool = false) {
+    self.state = state
+    self.isStopping = isStopping
+  }
+
+  /// True if the stop came before the command could run: the job is canceled, not stopped.
+  package private(set) var isCanceled = false
+
+  package mutating func handle(_ event: Event) -> [Action] {
+    switch (state, event) {
+    case (.queued, .slotGranted):
+      state = .preparing
+      return [.launch]
+    case (.queued, .stopRequested):
+      isCanceled = true
+      isStopping = true
+      state = .draining
+      isTornDown = true  // there is nothing to tear down
+      return [.cancelQueued]
+
+    case (.preparing, .launched):
+      state = .initializing
+      return isStopping ? cancel() : []
+    case (.preparing, .launchFailed):
+      return collect([])
+    case (.preparing, .stopRequested):
+      // The launcher can't be interrupted; what it made is killed as soon as it is there.
+      isStopping = true
+      return []
+
+    case (.initializing, .ready):
+      state = .running
+      return [.start]
+    case (.initializing, .stopRequested):
+      isStopping = true
+      return cancel()
+
+    case (.running, .stopRequested(let grace)):
+      guard !isKilled else { return [] }
+      isStopping = true
+      return [.markStopIntent, .terminate, .cancelTimers, .startGrace(grace)]
+    case (.running, .graceElapsed):
+      guard isStopping, !isKilled else { return [] }
+      isKilled = true
+      return [.killPayload, .startReportTimer]
+    case (.running, .reportOverdue):
+      return isKilled ? [.killAll] : []
+
+    case (.initializing, .reported), (.running, .reported):
+      return collect([])
+    case (.preparing, .initLost), (.initializing, .initLost), (.running, .initLost),
+      (.preparing, .ringFault), (.initializing, .ringFault), (.running, .ringFault):
+      return collect([.killAll])
+
+    case (.collecting, .collected):
+      state = .draining
+      return [.publishEnd, .releaseSlot, .tearDown]
+
+    case (.draining, .settled):
+      isSettled = true
+      return forgetIfDone()
+    case (.draining, .tornDown):
+      isTornDown = true
+      return forgetIfDone()
+
+    default:
+      // Everything else is late or early news of something already decided.
+      return []
+    }
+  }
+
+  private mutating func cancel() -> [Action] {
+    isCanceled = true
+    return collect([.killAll])
+  }
+
+  private mutating func collect(_ first: [Action]) -> [Action] {
+    state = .collecting
+    return first + [.cancelTimers, .collect]
+  }
+
+  private mutating func forgetIfDone() -> [Action] {
+    guard isSettled, isTornDown else { return [] }
+    state = .gone
+    return [.forget]
+  }
+}
