@@ -1,1 +1,62 @@
-print("not built yet")
+import ArgumentParser
+import Certificates
+import FoundationEssentials
+import Glibc
+import JobletConfig
+import JobletModel
+
+struct JobletCerts: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    commandName: "joblet-certs", abstract: "Makes and shows the certificates of a Joblet node.",
+    version: jobletVersion, subcommands: [Init.self, Show.self])
+}
+
+struct Init: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Makes the CA, the server's certificate and a client certificate for each role.",
+    discussion: """
+      What is there and good stays; running it again changes nothing. A certificate that ends within 30 days, or a server
+      certificate whose names changed, is made anew and signed by the same CA.
+
+      JOBLET_SERVER_ADDRESS and JOBLET_SERVER_PORT (else the configuration's server.address and server.port) are where
+      clients reach the gateway; JOBLET_ADDITIONAL_NAMES adds host names and IP addresses, with commas between them, to
+      the server's certificate.
+      """)
+
+  @Option(
+    help:
+      "The configuration whose security section is set. (default: $JOBLET_CONFIG_PATH, else /opt/joblet/joblet-config.yml)"
+  )
+  var config: String?
+  @Option(help: "Where certificates and keys are kept.") var dir = "/opt/joblet/certs"
+  @Option(help: "Where rnx-config.yml and rnx-config-<role>.yml are written.") var clientDir = "/opt/joblet/config"
+  @Flag(help: "Write PEM into the configuration, not file names. The server's key is then in the configuration.")
+  var embed = false
+  @Flag(help: "Make everything anew, the CA too. Every client then needs its new file.") var force = false
+
+  func run() throws {
+    let environment = ProcessInfo.processInfo.environment
+    let path = config ?? environment["JOBLET_CONFIG_PATH"] ?? "/opt/joblet/joblet-config.yml"
+    let loaded = try ConfigurationLoader.load(path: path, environment: environment)
+    let names = try ServerNames(
+      address: loaded.server.address, additional: environment["JOBLET_ADDITIONAL_NAMES"] ?? "",
+      hostName: ProcessInfo.processInfo.hostName)
+    var setup = Setup(
+      directory: dir, clientDirectory: clientDir, configPath: path, names: names,
+      clientAddress: ClientConfigFile.address(loaded.server.address, port: loaded.server.port))
+    setup.embeds = embed
+    setup.renewsAll = force
+    for line in try setup.run() { print(line) }
+  }
+}
+
+struct Show: ParsableCommand {
+  static let configuration = CommandConfiguration(abstract: "Lists certificates: subject, role, expiry.")
+  @Option(help: "Where the certificates are.") var dir = "/opt/joblet/certs"
+
+  func run() throws {
+    for line in try Overview(directory: dir).lines() { print(line) }
+  }
+}
+
+JobletCerts.main()

@@ -1,0 +1,141 @@
+import Yams
+
+/// Edits the `security:` section of the configuration in place: three keys change, every other byte stays.
+public struct SecuritySection: Sendable {
+  /// The keys set here, in the order they are written.
+  static let keys = ["serverCert", "serverKey", "caCert"]
+
+  private let text: String
+
+  /// - Parameter text: the whole configuration file.
+  public init(_ text: String) { self.text = text }
+
+  /// The present value of each of the three keys; empty where it is not set.
+  /// - Throws: ``CertificateError`` if the file is not YAML.
+  public func values() throws -> [String: String] {
+    guard case .mapping(let root)? = try SecuritySection.parse(text), case .mapping(let section)? = root["security"]
+    else {
+      return [:]
+    }
+    return Dictionary(uniqueKeysWithValues: SecuritySection.keys.map { ($0, section[Node($0)]?.string ?? "") })
+  }
+
+  /// The file with the three keys set.
+  ///
+  /// The edit goes by lines and is then proved: both texts are parsed, and anything that differs but these keys, or a
+  /// key that did not come out as wanted, is an error and nothing is written.
+  /// - Parameter values: PEM text or a file's path for each of `serverCert`, `serverKey`, `caCert`.
+  public func setting(_ values: [String: String]) throws -> String {
+    let before = try SecuritySection.parse(text)
+    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    if lines.last == "" { lines.removeLast() }
+    if let start = lines.firstIndex(where: SecuritySection.isHeader) {
+      try SecuritySection.replace(in: &lines, section: start, values)
+    } else {
+      if let last = lines.last, !last.isEmpty { lines.append("") }
+      lines.append("security:")
+      lines += SecuritySection.rendered(values, indent: "  ")
+    }
+    let edited = lines.joined(separator: "\n") + "\n"
+    try SecuritySection.prove(before, try SecuritySection.parse(edited), values)
+    return edited
+  }
+
+  private static func isHeader(_ line: String) -> Bool {
+    line.hasPrefix("security:") || line.hasPrefix("\"security\":") || line.hasPrefix("'security':")
+  }
+
+  private static func replace(in lines: inout [String], section start: Int, _ values: [String: String]) throws {
+    let header = lines[start]
+    let tail = header.drop { $0 != ":" }.dropFirst()
+    let value = tail.prefix { $0 != "#" }.filter { !$0.isWhitespace }
+    guard value.isEmpty || value == "{}" || value == "~" || value == "null" else {
+      throw CertificateError(
+        "the configuration's security section is written on one line ('\(header.prefix(60))'), which can't be edited "
+          + "safely; write it as 'security:' with one key a line below")
+    }
+    let comment = tail.drop { $0 != "#" }
+    lines[start] = "security:" + (comment.isEmpty ? "" : "  " + comment)
+    var end = start + 1
+    while end < lines.count, !isTopLevel(lines[end]) { end += 1 }
+    var body = Array(lines[(start + 1)..<end])
+    let indent = body.first { !isBlankOrComment($0) }.map { String($0.prefix { $0 == " " }) } ?? "  "
+    for key in keys { removeKey(key, indent: indent, from: &body) }
+    lines.replaceSubrange((start + 1)..<end, with: rendered(values, indent: indent) + body)
+  }
+
+  /// Takes a key out, with the lines that belong to its value: those indented deeper, and blank ones between them.
+  private static func removeKey(_ key: String, indent: String, from body: inout [String]) {
+    guard
+      let start = body.firstIndex(where: { line in
+        ["", "\"", "'"].contains { line.hasPrefix("\(indent)\($0)\(key)\($0):") }
+      })
+    else { return }
+    var end = start + 1
+    var probe = end
+    while probe < body.count {
+      let line = body[probe]
+      let isBlank = line.allSatisfy { $0 == " " }
+      if !isBlank, line.prefix(while: { $0 == " " }).count <= indent.count { break }
+      probe += 1
+      if !isBlank { end = probe }
+    }
+    body.removeSubrange(start..<end)
+  }
+
+  private static func rendered(_ values: [String: String], indent: String) -> [String] {
+    keys.flatMap { key -> [String] in
+      let value = values[key] ?? ""
+      guard value.contains("\n") else { return ["\(indent)\(key): \(YAMLText.quoted(value))"] }
+      return ["\(indent)\(key): |"] + YAMLText.blockLines(value, indent: indent + "  ")
+    }
+  }
+
+  private static func isTopLevel(_ line: String) -> Bool {
+    guard let first = line.first else { return false }
+    return first != " " && first != "#" && first != "\r"
+  }
+
+  private static func isBlankOrComment(_ line: String) -> Bool {
+    let trimmed = line.drop { $0 == " " }
+    return trimmed.isEmpty || trimmed.hasPrefix("#")
+  }
+
+  private static func parse(_ text: String) throws -> Node? {
+    do {
+      return try compose(yaml: text)
+    } catch {
+      throw CertificateError("the configuration is not valid YAML: \(error)")
+    }
+  }
+
+  private static func prove(_ before: Node?, _ after: Node?, _ values: [String: String]) throws {
+    guard case .mapping(var new)? = after, case .mapping(var newSection)? = new["security"] else {
+      throw CertificateError("the configuration could not be edited safely; nothing was written")
+    }
+    for key in keys where newSection[Node(key)]?.string != values[key] {
+      throw CertificateError("security.\(key) could not be set safely; nothing was written. Set it by hand")
+    }
+    for key in keys { newSection.removeValue(for: key) }
+    var old = Node.Mapping([])
+    if case .mapping(let root)? = before { old = root }
+    var oldSection = Node.Mapping([])
+    if case .mapping(let section)? = old["security"] { oldSection = section }
+    for key in keys { oldSection.removeValue(for: key) }
+    old.removeValue(for: "security")
+    new.removeValue(for: "security")
+    guard entries(old) == entries(new), entries(oldSection) == entries(newSection) else {
+      throw CertificateError("editing the security section would have changed other keys; nothing was written")
+    }
+  }
+
+  private static func entries(_ mapping: Node.Mapping) -> [Node: Node] {
+    Dictionary(mapping.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
+  }
+}
+
+extension Node.Mapping {
+  fileprivate mutating func removeValue(for key: String) {
+    self = Node.Mapping(filter { $0.key.string != key }.map { ($0.key, $0.value) })
+  }
+}
