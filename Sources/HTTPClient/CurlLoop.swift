@@ -12,10 +12,16 @@ final class CurlLoop: Sendable {
     case stop
   }
 
+  /// libcurl's multi handle. Sent between threads in the open: the loop's thread alone uses it, but for
+  /// curl_multi_wakeup(3), which may be called from any thread while the handle lives; ``Inbox`` sees to that.
+  private struct Multi: @unchecked Sendable {
+    let handle: UnsafeMutableRawPointer
+  }
+
   private struct Inbox: ~Copyable {
     var commands: [Command] = []
     /// Nil once the thread is done with it: nobody may wake it then.
-    var multi: UnsafeMutableRawPointer?
+    var multi: Multi?
   }
 
   private let inbox = Mutex(Inbox())
@@ -30,7 +36,8 @@ final class CurlLoop: Sendable {
     guard CurlLoop.globalInit == CURLE_OK, let multi = curl_multi_init() else {
       throw HTTPError(.other, "libcurl can't be started")
     }
-    inbox.withLock { $0.multi = multi }
+    let shared = Multi(handle: multi)
+    inbox.withLock { $0.multi = shared }
     let box = Unmanaged.passRetained(self)
     var thread = pthread_t()
     let code = pthread_create(&thread, nil, { CurlLoop.enter($0) }, box.toOpaque())
@@ -52,7 +59,7 @@ final class CurlLoop: Sendable {
       guard let multi = inbox.multi else { return true }
       inbox.commands.append(command)
       // Under the lock, so that the handle can't be freed meanwhile (curl_multi_wakeup(3) is safe from any thread).
-      curl_multi_wakeup(multi)
+      curl_multi_wakeup(multi.handle)
       return false
     }
     if isDropped, case .start(let transfer) = command {
@@ -73,7 +80,7 @@ final class CurlLoop: Sendable {
   }
 
   private func run() {
-    guard let multi = inbox.withLock({ $0.multi }) else { return }
+    guard let multi = inbox.withLock({ $0.multi })?.handle else { return }
     var active: [UInt64: ActiveTransfer] = [:]
     var isStopping = false
     while !isStopping {

@@ -36,13 +36,12 @@ struct Init: ParsableCommand {
 
   func run() throws {
     let environment = ProcessInfo.processInfo.environment
-    let path = config ?? environment["JOBLET_CONFIG_PATH"] ?? "/opt/joblet/joblet-config.yml"
-    let loaded = try ConfigurationLoader.load(path: path, environment: environment)
+    let loaded = try Configuration.load(path: config, environment: environment)
     let names = try ServerNames(
       address: loaded.server.address, additional: environment["JOBLET_ADDITIONAL_NAMES"] ?? "",
       hostName: ProcessInfo.processInfo.hostName)
     var setup = Setup(
-      directory: dir, clientDirectory: clientDir, configPath: path, names: names,
+      directory: dir, clientDirectory: clientDir, configPath: loaded.origin.path, names: names,
       clientAddress: ClientConfigFile.address(loaded.server.address, port: loaded.server.port))
     setup.embeds = embed
     setup.renewsAll = force
