@@ -66,7 +66,7 @@ struct joblet_ring_header {
   uint32_t timed_out;              // 1 if joblet-init's own timer ended the job
   int64_t started_at;              // CLOCK_REALTIME in nanoseconds
   int64_t ended_at;
-  uint32_t setup_step;             // index of the plan step that failed, or enum joblet_late_step
+  uint32_t setup_step;             // JOBLET_SETUP_STEP of joblet_plan.h: the op that failed, and its index in the plan
   int32_t setup_errno;
   uint32_t payload_pid;            // as seen from joblet-init's pid namespace
   uint32_t pad2[3];
@@ -81,3 +81,58 @@ struct joblet_ring_header {
 
   uint8_t rest[JOBLET_RING_HEADER_SIZE - 64 * 4];
 } __attribute__((aligned(64)));
+
+// The exec side of the protocol, so that the memory order is written down once.
+//
+// Sleeping without losing a wake-up, the same on both sides: raise the own `*_waiting`, fence, look once more, and only then
+// poll the FIFO; the other side publishes, fences, and looks at `*_waiting`. Both fences are sequentially consistent: with
+// anything weaker each side's store may still be in its store buffer while it reads the other's old value, and both sleep.
+
+// Everything below the returned offset is committed and may be read. `next_seq` read after it is at least as new.
+static inline uint64_t joblet_ring_head(const struct joblet_ring_header *ring) {
+  return __atomic_load_n(&ring->head, __ATOMIC_ACQUIRE);
+}
+
+static inline uint64_t joblet_ring_next_seq(const struct joblet_ring_header *ring) {
+  return __atomic_load_n(&ring->next_seq, __ATOMIC_ACQUIRE);
+}
+
+// After a copy of the entry at `offset`: true if joblet-init had not begun to overwrite it. The fence keeps the copy's loads
+// before the load of `reserved`; without it a torn copy could pass for a whole one.
+static inline int joblet_ring_copy_is_true(const struct joblet_ring_header *ring, uint64_t offset, uint64_t data_size) {
+  __atomic_thread_fence(__ATOMIC_ACQUIRE);
+  return __atomic_load_n(&ring->reserved, __ATOMIC_RELAXED) - offset <= data_size;
+}
+
+// enum joblet_phase. The fields a phase vouches for may be read after it.
+static inline uint32_t joblet_ring_phase(const struct joblet_ring_header *ring) {
+  return __atomic_load_n(&ring->phase, __ATOMIC_ACQUIRE);
+}
+
+// Gives joblet-init the space below `offset` back. Returns 1 if it sleeps for space: write a byte to the space FIFO then.
+// The seq goes first: joblet-init reads the offset with acquire, so it never sees new space with an old count.
+static inline int joblet_ring_acknowledge(struct joblet_ring_header *ring, uint64_t offset, uint64_t seq) {
+  __atomic_store_n(&ring->acked_seq, seq, __ATOMIC_RELEASE);
+  __atomic_store_n(&ring->acked, offset, __ATOMIC_RELEASE);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  return __atomic_load_n(&ring->init_waiting, __ATOMIC_RELAXED) != 0;
+}
+
+// Call before sleeping, then look at head and phase once more. Call with 0 when awake again.
+static inline void joblet_ring_set_exec_waiting(struct joblet_ring_header *ring, uint32_t waiting) {
+  __atomic_store_n(&ring->exec_waiting, waiting, __ATOMIC_RELEASE);
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+}
+
+// Lets the payload start; write a byte to the space FIFO afterwards in any case.
+static inline void joblet_ring_set_go(struct joblet_ring_header *ring) {
+  __atomic_store_n(&ring->go, 1, __ATOMIC_RELEASE);
+}
+
+static inline void joblet_ring_set_stop_intent(struct joblet_ring_header *ring) {
+  __atomic_store_n(&ring->stop_intent, 1, __ATOMIC_RELEASE);
+}
+
+static inline uint32_t joblet_ring_stop_intent(const struct joblet_ring_header *ring) {
+  return __atomic_load_n(&ring->stop_intent, __ATOMIC_ACQUIRE);
+}

@@ -1,0 +1,147 @@
+import Glibc
+import LinuxKernel
+
+/// What a job used, as far as the node's controllers tell. Nil is "not measured", never 0.
+public struct CgroupUsage: Hashable, Sendable {
+  public var cpuMicroseconds: Int64?
+  public var memoryPeakBytes: Int64?
+  public var ioReadBytes: Int64?
+  public var ioWrittenBytes: Int64?
+
+  public init() {}
+}
+
+/// The directory under which every job has its cgroup, and what it offers. Made once when exec starts.
+public struct CgroupRoot: Sendable {
+  public let directory: CgroupDirectory
+  /// The controllers that jobs get here.
+  public let controllers: Set<Controller>
+
+  /// Takes over a cgroup directory (in production the delegated `joblet-jobs.scope`, whose own processes must sit in a leaf
+  /// below it: cgroup v2 gives controllers only to children of a directory without processes).
+  /// - Parameter wanted: the controllers to enable for jobs; those the kernel does not offer here are left out of
+  ///   ``controllers``, and a limit that needs one is refused later. The caller decides whether a missing one stops the start.
+  public init(path: String, enabling wanted: Set<Controller>) throws(CgroupError) {
+    directory = CgroupDirectory(path: path)
+    guard access("\(path)/cgroup.controllers", F_OK) == 0 else { throw .notCgroup2(path: path) }
+    do {
+      controllers = wanted.intersection(try directory.controllers())
+      try directory.enableForChildren(controllers)
+    } catch { throw .kernel(error) }
+  }
+
+  /// The names of the job directories that are there, for adoption after a restart.
+  public func jobNames() throws(Errno) -> [String] {
+    guard let handle = opendir(directory.path) else { throw Errno(errno, "opendir", directory.path) }
+    defer { closedir(handle) }
+    var names: [String] = []
+    while let entry = readdir(handle) {
+      guard entry.pointee.d_type == UInt8(DT_DIR) else { continue }
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
+        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
+      }
+      if !name.hasPrefix("."), access("\(directory.path)/\(name)/pay", F_OK) == 0 { names.append(name) }
+    }
+    return names
+  }
+}
+
+/// A job's cgroup: `job/` with two leaves. Limits, OOM kills and stops act on `pay/`, where only the payload lives, so that they
+/// never take PID 1 (in `init/`), and with it the output and the exit status, along.
+public struct JobCgroup: Hashable, Sendable {
+  public let directory: CgroupDirectory
+  public var initLeaf: CgroupDirectory { directory.child("init") }
+  public var payLeaf: CgroupDirectory { directory.child("pay") }
+
+  /// Names the cgroup of a job; touches nothing. `name` is the job's ID.
+  public init(root: CgroupRoot, name: String) { directory = root.directory.child(name) }
+
+  /// Makes the three directories and sets the limits. Leaves nothing behind if it fails.
+  /// - Throws: ``CgroupError/missingController(_:limit:available:)`` for a limit this node can't hold.
+  public func create(root: CgroupRoot, limits: CgroupLimits) throws(CgroupError) {
+    try check(limits, root.controllers)
+    do {
+      try directory.create()
+    } catch { throw .kernel(error) }
+    do {
+      try initLeaf.create()
+      try payLeaf.create()
+      if !root.controllers.isEmpty { try directory.enableForChildren(root.controllers) }
+      if let percent = limits.cpuPercent { try CPUController.apply(percent: percent, to: payLeaf) }
+      if let bytes = limits.memoryBytes { try MemoryController.apply(bytes: bytes, to: payLeaf) }
+      if let pids = limits.pids { try PidsController.apply(maximum: pids, to: payLeaf) }
+    } catch {
+      _ = try? removeOnce()  // what is reported is the first failure
+      throw .kernel(error)
+    }
+  }
+
+  private func check(_ limits: CgroupLimits, _ available: Set<Controller>) throws(CgroupError) {
+    let needs: [(Bool, Controller, String)] = [
+      (limits.cpuPercent != nil, .cpu, "limits.cpu_percent"),
+      (limits.memoryBytes != nil, .memory, "limits.memory_mb"),
+      (limits.pids != nil, .pids, "limits.pids"),
+    ]
+    for (asked, controller, limit) in needs where asked && !available.contains(controller) {
+      throw .missingController(
+        controller, limit: limit, available: available.sorted { $0.rawValue < $1.rawValue })
+    }
+  }
+
+  /// Opens `pay/cgroup.kill` for writing: joblet-init keeps it to end what a job leaves behind.
+  public func openPayKill() throws(Errno) -> FileDescriptor { try .open("\(payLeaf.path)/cgroup.kill", O_WRONLY) }
+
+  /// Kills the payload and all it started; PID 1 stays and reports.
+  public func killPayload() throws(Errno) { try payLeaf.kill() }
+
+  /// Kills everything, PID 1 too: the last act before ``remove(timeout:)``.
+  public func killAll() throws(Errno) { try directory.kill() }
+
+  /// How often the kernel killed in `pay/` for its memory limit; nil where there is no memory controller.
+  public func oomKills() throws(Errno) -> Int64? {
+    try measured { () throws(Errno) in try MemoryController.oomKills(payLeaf) }
+  }
+
+  /// What the payload used so far. Figures the node does not measure are nil.
+  public func usage() throws(Errno) -> CgroupUsage {
+    var usage = CgroupUsage()
+    usage.cpuMicroseconds = try measured { () throws(Errno) in try CPUController.usage(payLeaf) } ?? nil
+    usage.memoryPeakBytes = try measured { () throws(Errno) in try MemoryController.peak(payLeaf) } ?? nil
+    if let text = try measured({ () throws(Errno) in try payLeaf.read("io.stat") }) {
+      let bytes = IOController.bytes(text)
+      usage.ioReadBytes = bytes.read
+      usage.ioWrittenBytes = bytes.written
+    }
+    return usage
+  }
+
+  /// A file that is absent because its controller is: nil.
+  private func measured<Value>(_ body: () throws(Errno) -> Value) throws(Errno) -> Value? {
+    do { return try body() } catch let error where error.code == ENOENT { return nil }
+  }
+
+  /// Removes the directories once. - Returns: false if a process still sits in one (`EBUSY`): try again shortly.
+  public func removeOnce() throws(Errno) -> Bool {
+    for group in [payLeaf, initLeaf, directory] where rmdir(group.path) != 0 {
+      switch errno {
+      case ENOENT: continue
+      case EBUSY: return false
+      default: throw Errno(errno, "rmdir", group.path)
+      }
+    }
+    return true
+  }
+
+  /// Removes the directories, waiting for the last processes to go: a killed one is gone from its cgroup only when the
+  /// kernel is done with it. Suspends the task between tries, blocks nothing.
+  /// - Throws: `EBUSY` after `timeout`, or when the task is cancelled.
+  public func remove(timeout: Duration) async throws(Errno) {
+    let deadline = ContinuousClock.now + timeout
+    var pause = Duration.milliseconds(1)
+    while try !removeOnce() {
+      guard ContinuousClock.now < deadline else { throw Errno(EBUSY, "rmdir", directory.path) }
+      do { try await Task.sleep(for: pause) } catch { throw Errno(EBUSY, "rmdir", directory.path) }
+      pause = min(pause * 2, .milliseconds(100))
+    }
+  }
+}

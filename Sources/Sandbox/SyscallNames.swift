@@ -1,0 +1,92 @@
+/// The default profile's allow-list, by purpose. Not in it, and so refused: mounting and namespaces (mount, umount2, move_mount,
+/// fsopen …, unshare, setns, pivot_root, chroot), other processes' memory and descriptors (ptrace, process_vm_*, kcmp,
+/// pidfd_getfd), kernel keys, bpf, perf_event_open, io_uring, userfaultfd, open_by_handle_at, modules, kexec, clocks, reboot,
+/// swap, accounting, quotas, port I/O, the kernel log. `clone`, `clone3`, `ioctl`, `personality` and `socket` have rules of
+/// their own.
+enum SyscallNames {
+  static let allowed =
+    files + attributes + memory + processes + signals + scheduling + time + waiting + sockets + identity
+    + interprocess + ownSandbox
+
+  static let files = [
+    "access", "chdir", "chmod", "chown", "chown32", "close", "close_range", "copy_file_range", "creat", "dup", "dup2",
+    "dup3",
+    "faccessat", "faccessat2", "fadvise64", "fadvise64_64", "fallocate", "fchdir", "fchmod", "fchmodat", "fchmodat2",
+    "fchown",
+    "fchownat", "fcntl", "fdatasync", "flock", "fstat", "fstatfs", "fsync", "ftruncate", "futimesat", "getcwd",
+    "getdents",
+    "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "lchown", "link", "linkat",
+    "lseek",
+    "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
+    "pread64",
+    "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv",
+    "rename",
+    "renameat", "renameat2", "rmdir", "sendfile", "splice", "stat", "statfs", "statx", "symlink", "symlinkat", "sync",
+    "sync_file_range", "syncfs", "tee", "truncate", "umask", "unlink", "unlinkat", "utime", "utimensat", "utimes",
+    "vmsplice",
+    "write", "writev", "cachestat",
+  ]
+  static let attributes = [
+    "fgetxattr", "flistxattr", "fremovexattr", "fsetxattr", "getxattr", "lgetxattr", "listxattr", "llistxattr",
+    "lremovexattr",
+    "lsetxattr", "removexattr", "setxattr",
+  ]
+  static let memory = [
+    "brk", "get_mempolicy", "madvise", "map_shadow_stack", "memfd_create", "mincore", "mlock", "mlock2", "mlockall",
+    "mmap",
+    "mprotect", "mremap", "mseal", "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free",
+    "pkey_mprotect",
+    "process_mrelease", "remap_file_pages",
+  ]
+  static let processes = [
+    "arch_prctl", "execve", "execveat", "exit", "exit_group", "fork", "getpgid", "getpgrp", "getpid", "getppid",
+    "getpriority",
+    "getrlimit", "getrusage", "getsid", "gettid", "get_robust_list", "get_thread_area", "pidfd_open",
+    "pidfd_send_signal",
+    "prctl", "prlimit64", "rseq", "setpgid", "setpriority", "setrlimit", "setsid", "set_robust_list", "set_thread_area",
+    "set_tid_address", "sysinfo", "times", "uname", "vfork", "wait4", "waitid",
+  ]
+  static let signals = [
+    "kill", "pause", "restart_syscall", "rt_sigaction", "rt_sigpending", "rt_sigprocmask", "rt_sigqueueinfo",
+    "rt_sigreturn",
+    "rt_sigsuspend", "rt_sigtimedwait", "rt_tgsigqueueinfo", "sigaltstack", "signalfd", "signalfd4", "tgkill", "tkill",
+  ]
+  static let scheduling = [
+    "getcpu", "ioprio_get", "ioprio_set", "membarrier", "sched_getaffinity", "sched_getattr", "sched_getparam",
+    "sched_get_priority_max", "sched_get_priority_min", "sched_getscheduler", "sched_rr_get_interval",
+    "sched_setaffinity",
+    "sched_setattr", "sched_setparam", "sched_setscheduler", "sched_yield",
+  ]
+  static let time = [
+    "alarm", "clock_getres", "clock_gettime", "clock_nanosleep", "getitimer", "gettimeofday", "nanosleep", "setitimer",
+    "time",
+    "timer_create", "timer_delete", "timer_getoverrun", "timer_gettime", "timer_settime", "timerfd_create",
+    "timerfd_gettime",
+    "timerfd_settime",
+  ]
+  static let waiting = [
+    "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait", "epoll_pwait2", "epoll_wait",
+    "epoll_wait_old", "eventfd", "eventfd2", "futex", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake",
+    "io_cancel", "io_destroy", "io_getevents", "io_setup", "io_submit", "poll", "ppoll", "pselect6", "select",
+  ]
+  static let sockets = [
+    "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom",
+    "recvmmsg",
+    "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "socketpair",
+  ]
+  static let identity = [
+    "capget", "capset", "getegid", "geteuid", "getgid", "getgroups", "getresgid", "getresuid", "getuid", "setfsgid",
+    "setfsuid",
+    "setgid", "setgroups", "setregid", "setresgid", "setresuid", "setreuid", "setuid",
+  ]
+  static let interprocess = [
+    "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink", "msgctl", "msgget",
+    "msgrcv",
+    "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat", "shmctl", "shmdt", "shmget",
+  ]
+  /// What a job may use to confine itself further, and what only reads.
+  static let ownSandbox = [
+    "getrandom", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "name_to_handle_at",
+    "seccomp",
+  ]
+}
