@@ -45,7 +45,7 @@ func tests(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
 
 func benchmark(_ name: String, _ dependencies: [Target.Dependency]) -> Target {
   .executableTarget(
-    name: name, dependencies: dependencies, path: "Tests/Benchmarks/\(name)", swiftSettings: strict,
+    name: "\(name)-benchmark", dependencies: dependencies, path: "Tests/Benchmarks/\(name)", swiftSettings: strict,
     linkerSettings: staticRuntime)
 }
 
@@ -157,5 +157,14 @@ let package = Package(
     tests("CertificatesTests", ["Certificates", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel"]),
     tests("SystemTests", []),
+
+    // Benchmarks: a program a figure; `contrib/bench` builds and runs them.
+    .target(
+      name: "CBenchmark", dependencies: ["CCurl"], path: "Tests/Benchmarks/CBenchmark"),
+    .target(
+      name: "BenchmarkKit", dependencies: ["CBenchmark"], path: "Tests/Benchmarks/BenchmarkKit", swiftSettings: strict),
+    benchmark("start", ["BenchmarkKit"]),
+    benchmark("ingest", ["BenchmarkKit"]),
+    benchmark("stalled", ["BenchmarkKit"]),
   ]
 )
