@@ -39,8 +39,12 @@ public struct Configuration: Sendable, Equatable {
   public static let installedPath = "/opt/joblet/joblet-config.yml"
   /// A link to ``installedPath``, or the file itself; a second, different file is refused.
   public static let alternativePath = "/opt/joblet/config/joblet-config.yml"
-  /// Where joblet-exec listens for the gateway.
-  public static let execSocket = "/opt/joblet/run/exec.sock"
+  /// Where joblet-exec listens for the gateway: `exec.sock` beside ``IPC/socket``, so that a developer's run in a folder of
+  /// its own finds its own worker.
+  public var execSocket: String {
+    let folder = ipc.socket.lastIndex(of: "/").map { ipc.socket[...$0] } ?? ""
+    return folder + "exec.sock"
+  }
 
   public struct Server: Sendable, Equatable {
     /// `nodeId`: unique in a fleet; install makes one.

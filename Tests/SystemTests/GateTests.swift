@@ -91,7 +91,7 @@ extension SystemTests {
       let job = try await api.finish("echo kept").job
       try await Systemd.disturbing {
         try await Shell.must(
-          "systemctl stop joblet-persist.socket joblet-persist.service 2>&1; systemctl mask --runtime joblet-persist.service 2>&1"
+          "systemctl stop joblet-persist.socket joblet-persist-query.socket joblet-persist.service 2>&1; systemctl mask --runtime joblet-persist.service 2>&1"
         )
         let reply = try await eventually("the log is refused") {
           let reply = try await api.get("/v1/jobs/\(job.id)/logs")

@@ -106,7 +106,7 @@ extension SystemTests {
       try await Systemd.disturbing {
         try await Shell.must(
           "systemctl stop joblet-persist.service joblet-exec.service joblet-api.service 2>&1", within: .seconds(300))
-        try await Shell.must("systemctl start joblet-persist.socket joblet-exec.socket joblet-api.socket")
+        try await Shell.must("systemctl start \(Installed.sockets.joined(separator: " "))")
         #expect(try await Systemd.isActive("joblet-api.service") == false)
         #expect(try await API().finish("echo woken").stdout == "woken\n")
       }

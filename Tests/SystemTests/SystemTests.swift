@@ -25,6 +25,11 @@ enum Installed {
   static let health = "http://127.0.0.1:9090"
   static let services = ["joblet-persist.service", "joblet-exec.service", "joblet-api.service"]
 
+  static let sockets = [
+    "joblet-persist.socket", "joblet-persist-query.socket", "joblet-exec.socket", "joblet-api.socket",
+    "joblet-health.socket",
+  ]
+
   static func clientConfig(role: String) -> String { "/opt/joblet/config/rnx-config-\(role).yml" }
 }
 

@@ -46,7 +46,7 @@ enum Systemd {
   static func restore() async throws {
     _ = try await Shell.run("systemctl unmask --runtime joblet-persist.service joblet-exec.service joblet-api.service")
     _ = try await Shell.run("systemctl reset-failed 'joblet*'")
-    _ = try await Shell.run("systemctl start joblet-persist.socket joblet-exec.socket joblet-api.socket")
+    _ = try await Shell.run("systemctl start \(Installed.sockets.joined(separator: " "))")
     _ = try await Shell.run("systemctl start joblet.service", within: .seconds(300))
     try await waitUntilReady()
   }

@@ -242,7 +242,8 @@ public func benchmarkMain(_ body: () throws -> Void) -> Never {
     try body()
     exit(0)
   } catch {
-    fputs("benchmark: \(error)\n", stderr)
+    let line = Array("benchmark: \(error)\n".utf8)
+    _ = write(2, line, line.count)
     exit(1)
   }
 }

@@ -29,7 +29,9 @@ public final class Child {
       case .file(let path):
         posix_spawn_file_actions_addopen(&actions, descriptor, path, O_WRONLY | O_CREAT | O_APPEND, 0o600)
       case .pipe:
-        guard pipe2(&ends, CInt(O_CLOEXEC.rawValue)) == 0 else { throw BenchmarkError("pipe2: errno \(errno)") }
+        guard pipe(&ends) == 0 else { throw BenchmarkError("pipe: errno \(errno)") }
+        // One thread starts every process here, so nothing is spawned between the two calls.
+        for end in ends { _ = fcntl(end, F_SETFD, FD_CLOEXEC) }
         posix_spawn_file_actions_adddup2(&actions, ends[1], descriptor)
       }
     }
