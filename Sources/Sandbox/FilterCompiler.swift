@@ -5,14 +5,17 @@ import Glibc
 struct FilterCompiler: ~Copyable {
   private let context: scmp_filter_ctx
 
+  private init(_ context: scmp_filter_ctx) { self.context = context }
+
   /// - Parameter defaultAction: for what no rule names.
-  init(defaultAction: UInt32) throws(SandboxError) {
+  static func make(defaultAction: UInt32) throws(SandboxError) -> FilterCompiler {
     guard let context = seccomp_init(defaultAction) else { throw FilterCompiler.error("seccomp_init", -ENOMEM) }
-    self.context = context
+    let compiler = FilterCompiler(context)
     // A call by another architecture's numbers (32-bit, x32) means other calls than the rules name: kill, don't guess.
-    try attribute(SCMP_FLTATR_ACT_BADARCH, FilterCompiler.killProcess)
+    try compiler.attribute(SCMP_FLTATR_ACT_BADARCH, FilterCompiler.killProcess)
     // A binary tree over call numbers: about 10 comparisons a call in place of several hundred.
-    try attribute(SCMP_FLTATR_CTL_OPTIMIZE, 2)
+    try compiler.attribute(SCMP_FLTATR_CTL_OPTIMIZE, 2)
+    return compiler
   }
 
   deinit { seccomp_release(context) }

@@ -10,7 +10,7 @@ enum SupervisorProfile {
   ]
 
   static func compile() throws(SandboxError) -> SeccompProgram {
-    let compiler = try FilterCompiler(defaultAction: FilterCompiler.killProcess)
+    let compiler = try FilterCompiler.make(defaultAction: FilterCompiler.killProcess)
     try compiler.rule(FilterCompiler.allow, allowed)
     return try compiler.compiled()
   }
@@ -20,7 +20,7 @@ enum SupervisorProfile {
 /// young and large interfaces. What is not allowed gets EPERM.
 enum DefaultProfile {
   static func compile() throws(SandboxError) -> SeccompProgram {
-    let compiler = try FilterCompiler(defaultAction: FilterCompiler.refuse(EPERM))
+    let compiler = try FilterCompiler.make(defaultAction: FilterCompiler.refuse(EPERM))
     try compiler.rule(FilterCompiler.allow, SyscallNames.allowed)
     // Its flags are behind a pointer, out of a filter's sight. With ENOSYS the C libraries fall back to clone.
     try compiler.rule(FilterCompiler.refuse(ENOSYS), ["clone3"])
