@@ -47,7 +47,8 @@ enum Systemd {
     _ = try await Shell.run("systemctl unmask --runtime joblet-persist.service joblet-exec.service joblet-api.service")
     _ = try await Shell.run("systemctl reset-failed 'joblet*'")
     _ = try await Shell.run("systemctl start \(Installed.sockets.joined(separator: " "))")
-    _ = try await Shell.run("systemctl start joblet.service", within: .seconds(300))
+    let services = Installed.services.joined(separator: " ")
+    _ = try await Shell.run("systemctl start joblet.service \(services)", within: .seconds(300))
     try await waitUntilReady()
   }
 
