@@ -1,0 +1,34 @@
+import HTTPClient
+import JobletModel
+
+/// Why a call failed.
+public enum JobletError: Error, Sendable, Hashable, CustomStringConvertible {
+  /// The node answered with an error.
+  case refused(Refusal)
+  /// The node could not be reached, or the connection failed.
+  case unreachable(HTTPError)
+  /// The node's answer is not one a Joblet node gives.
+  case badReply(String)
+
+  /// What an error reply said.
+  public struct Refusal: Sendable, Hashable {
+    public var status: Int
+    /// Nil for a reply that is no problem document of Joblet's, of a proxy for instance.
+    public var kind: Problem.Kind?
+    public var title: String
+    public var detail: String
+    public var field: String?
+    /// Seconds after which a new try makes sense.
+    public var retryAfter: Int?
+    /// By which the node's journal knows the request.
+    public var requestID: String?
+  }
+
+  public var description: String {
+    switch self {
+    case .refused(let refusal): refusal.detail.isEmpty ? refusal.title : refusal.detail
+    case .unreachable(let error): error.message
+    case .badReply(let text): text
+    }
+  }
+}
