@@ -1,0 +1,64 @@
+import Glibc
+
+/// Where `rnx` looks for its configuration.
+public enum ConfigSearch {
+  /// A larger file is refused unread.
+  static let largestFile = 4 << 20
+
+  /// The places in their order; the first file there is counts.
+  /// - Parameter home: `$HOME`; without one that place is skipped.
+  public static func places(home: String?) -> [String] {
+    var places = ["./rnx-config.yml", "./config/rnx-config.yml"]
+    if let home, !home.isEmpty { places.append("\(home)/.rnx/rnx-config.yml") }
+    return places + ["/etc/joblet/rnx-config.yml", "/opt/joblet/config/rnx-config.yml"]
+  }
+
+  /// Reads the configuration that is named, or the first one found.
+  /// - Throws: ``Failure``; a file that is there and can't be read is an error, never skipped: another one would be another
+  ///   identity.
+  public static func load(named: String?, home: String?) throws -> RnxConfig {
+    if let named {
+      guard let text = try read(named) else {
+        throw Failure(
+          "the configuration \(named) can't be read", why: "there is no such file",
+          next: "name another with --config, or leave it out to search \(places(home: home).joined(separator: ", "))")
+      }
+      return try RnxConfig(text, path: named)
+    }
+    for place in places(home: home) {
+      if let text = try read(place) { return try RnxConfig(text, path: place) }
+    }
+    throw Failure(
+      "no configuration was found", why: "looked for \(places(home: home).joined(separator: ", "))",
+      next: "copy /opt/joblet/config/rnx-config.yml from a node to ~/.rnx/, or name one with --config")
+  }
+
+  /// A file's text; nil if there is none.
+  private static func read(_ path: String) throws -> String? {
+    func failure(_ why: String) -> Failure {
+      Failure(
+        "the configuration \(path) can't be read", why: why,
+        next: "make it readable for you, or name another with --config")
+    }
+    let file = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK)
+    guard file >= 0 else {
+      if errno == ENOENT || errno == ENOTDIR { return nil }
+      throw failure(String(cString: strerror(errno)))
+    }
+    defer { close(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 32 << 10)
+    while true {
+      let count = Glibc.read(file, &buffer, buffer.count)
+      if count == 0 { break }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw failure(String(cString: strerror(errno)))
+      }
+      bytes += buffer[..<count]
+      guard bytes.count <= largestFile else { throw failure("it is larger than 4 MiB") }
+    }
+    guard let text = String(validating: bytes, as: UTF8.self) else { throw failure("it is not UTF-8 text") }
+    return text
+  }
+}

@@ -1,0 +1,55 @@
+import ArgumentParser
+import FoundationEssentials
+import HTTPClient
+import JobletClient
+import JobletModel
+
+/// The options of every verb that talks to a node.
+public struct ConnectionOptions: ParsableArguments {
+  @Option(
+    help: ArgumentHelp(
+      "The client configuration.",
+      discussion:
+        "Without it the first of these is taken: ./rnx-config.yml, ./config/rnx-config.yml, ~/.rnx/rnx-config.yml, /etc/joblet/rnx-config.yml, /opt/joblet/config/rnx-config.yml.",
+      valueName: "file"))
+  public var config: String?
+
+  @Option(help: ArgumentHelp("Which of the configuration's nodes to talk to.", valueName: "name"))
+  public var node = "default"
+
+  @Flag(help: "Print JSON, as the API gives it.")
+  public var json = false
+
+  public init() {}
+}
+
+/// A node, as a verb works with it.
+struct Connection {
+  let client: JobletClient
+  let address: String
+  let name: String
+
+  init(_ options: ConnectionOptions) throws {
+    let config = try ConfigSearch.load(named: options.config, home: ProcessInfo.processInfo.environment["HOME"])
+    let node = try config.node(options.node)
+    address = node.address
+    name = options.node
+    client = try JobletClient(
+      Endpoint(address: node.address, certificatePEM: node.cert, keyPEM: node.key, authorityPEM: node.ca))
+  }
+
+  /// Runs a call; its errors come out in three parts.
+  /// - Parameter what: what could not be done, `the job can't be stopped`.
+  func call<T>(_ what: String, _ body: (JobletClient) async throws -> T) async throws -> T {
+    do {
+      return try await body(client)
+    } catch let error as JobletError {
+      throw Explain.failure(error, what: what, address: address)
+    }
+  }
+
+  /// The job a user means: a whole ID, or the beginning of exactly one.
+  func resolve(_ text: String) async throws -> JobID {
+    try await call("the job '\(text)' can't be looked up") { try await JobLookup.resolve(text, in: $0) }
+  }
+}

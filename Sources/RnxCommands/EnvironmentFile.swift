@@ -1,0 +1,47 @@
+import Glibc
+
+/// A file of `NAME=VALUE` lines, as docker and systemd read them: blank lines and those that begin with `#` don't count,
+/// the value is all that follows the first `=`, quotes and blanks included.
+public enum EnvironmentFile {
+  static let largest = 1 << 20
+
+  /// - Throws: ``Failure`` naming file and line; never the value, which may be a secret.
+  public static func parse(_ text: String, file: String) throws -> [String: String] {
+    var variables: [String: String] = [:]
+    for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let line = raw.hasSuffix("\r") ? raw.dropLast() : raw
+      if line.allSatisfy({ $0 == " " || $0 == "\t" }) || line.hasPrefix("#") { continue }
+      guard let equals = line.firstIndex(of: "="), equals != line.startIndex else {
+        throw Failure(
+          "\(file) can't be used", why: "line \(index + 1) is not NAME=VALUE",
+          next: "correct that line, or begin it with #")
+      }
+      variables[String(line[..<equals])] = String(line[line.index(after: equals)...])
+    }
+    return variables
+  }
+
+  /// Reads a file; `-` is stdin.
+  static func read(_ path: String) throws -> [String: String] {
+    func failure(_ why: String) -> Failure {
+      Failure("\(path) can't be read", why: why, next: "name a file of NAME=VALUE lines")
+    }
+    let file = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
+    guard file >= 0 else { throw failure(String(cString: strerror(errno))) }
+    defer { close(file) }
+    var bytes: [UInt8] = []
+    var buffer = [UInt8](repeating: 0, count: 32 << 10)
+    while true {
+      let count = Glibc.read(file, &buffer, buffer.count)
+      if count == 0 { break }
+      if count < 0 {
+        if errno == EINTR { continue }
+        throw failure(String(cString: strerror(errno)))
+      }
+      bytes += buffer[..<count]
+      guard bytes.count <= largest else { throw failure("it is larger than 1 MiB") }
+    }
+    guard let text = String(validating: bytes, as: UTF8.self) else { throw failure("it is not UTF-8 text") }
+    return try parse(text, file: path)
+  }
+}

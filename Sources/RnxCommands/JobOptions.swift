@@ -1,0 +1,116 @@
+import ArgumentParser
+import Glibc
+import JobletModel
+
+/// What a job is given besides its command.
+public struct JobOptions: ParsableArguments {
+  @Option(help: ArgumentHelp("A name for people.", valueName: "name")) public var name: String?
+  @Option(help: ArgumentHelp("A label; may be repeated.", valueName: "key=value")) public var label: [String] = []
+  @Option(help: ArgumentHelp("How long it may run: \(DurationText.allowed).", valueName: "time")) public var timeout:
+    String?
+  @Option(
+    help: ArgumentHelp("CPU time in percent of one core: 50 is half a core, 200 two cores.", valueName: "percent"))
+  public var maxCpu: Int?
+  @Option(help: ArgumentHelp("Memory in MiB, or with a unit: 64, 512MiB, 2GiB.", valueName: "size"))
+  public var maxMemory: String?
+  @Option(help: ArgumentHelp("Processes and threads.", valueName: "count")) public var pids: Int?
+  @Option(
+    name: [.customShort("e"), .long],
+    help: ArgumentHelp(
+      "An environment variable; NAME alone passes rnx's own on. May be repeated.", valueName: "NAME=VALUE"))
+  public var env: [String] = []
+  @Option(
+    name: [.customShort("s"), .long],
+    help: ArgumentHelp(
+      "The same for a secret, whose value is never written down. May be repeated.", valueName: "NAME=VALUE"))
+  public var secretEnv: [String] = []
+  @Option(
+    help: ArgumentHelp("A file of NAME=VALUE lines; --env goes over it. May be repeated.", valueName: "file"))
+  public var envFile: [String] = []
+  @Option(help: ArgumentHelp("The same for secrets. May be repeated.", valueName: "file")) public var secretEnvFile:
+    [String] = []
+  @Flag(help: "One pipe for stdout and stderr, which keeps the order between them.") public var merge = false
+
+  public init() {}
+
+  /// Makes the request, checked by the rules the node checks it by.
+  /// - Parameter environment: rnx's own, for variables given by name alone.
+  /// - Throws: ``Failure`` naming the option and what is allowed.
+  public func request(_ words: [String], environment: [String: String]) throws -> JobRequest {
+    var request = JobRequest(command: words[0], args: Array(words.dropFirst()))
+    request.name = name
+    request.timeout = timeout
+    request.merge = merge
+    request.limits.cpuPercent = maxCpu
+    request.limits.memoryMB = try maxMemory.map(memory)
+    request.limits.pids = pids
+    for file in envFile { request.env.merge(try EnvironmentFile.read(file)) { _, new in new } }
+    for text in env { try add(text, to: &request.env, "--env", environment) }
+    for file in secretEnvFile { request.secretEnv.merge(try EnvironmentFile.read(file)) { _, new in new } }
+    for text in secretEnv { try add(text, to: &request.secretEnv, "--secret-env", environment) }
+    for text in label {
+      guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
+        throw JobOptions.wrong("--label '\(text.prefix(100))'", "a label is KEY=VALUE")
+      }
+      request.labels[String(text[..<equals])] = String(text[text.index(after: equals)...])
+    }
+    do {
+      try request.validate()
+    } catch {
+      throw JobOptions.wrong(JobOptions.option(error.field), error.message)
+    }
+    return request
+  }
+
+  private func memory(_ text: String) throws -> Int {
+    if let plain = Int(text) { return plain }
+    guard let bytes = ByteSizeText.parse(text) else {
+      throw JobOptions.wrong(
+        "--max-memory '\(text.prefix(64))'", "allowed is a number of MiB, or \(ByteSizeText.allowed)")
+    }
+    guard bytes >= 1 << 20 else { throw JobOptions.wrong("--max-memory '\(text.prefix(64))'", "the least is 1MiB") }
+    return Int(bytes >> 20)
+  }
+
+  private func add(
+    _ text: String, to variables: inout [String: String], _ option: String, _ environment: [String: String]
+  ) throws {
+    if let equals = text.firstIndex(of: "=") {
+      guard equals != text.startIndex else { throw JobOptions.wrong("\(option) '='…", "the name is missing") }
+      variables[String(text[..<equals])] = String(text[text.index(after: equals)...])
+      return
+    }
+    guard let value = environment[text] else {
+      throw JobOptions.wrong(
+        "\(option) \(text.prefix(100))",
+        "a name alone takes the value from rnx's own environment, which has no such variable")
+    }
+    variables[text] = value
+  }
+
+  /// The option that sets a field of the request.
+  static func option(_ field: String) -> String {
+    let head = field.split(separator: ".", maxSplits: 1).first.map(String.init) ?? field
+    let rest = field.dropFirst(head.count)
+    switch field {
+    case "limits.cpu_percent": return "--max-cpu"
+    case "limits.memory_mb": return "--max-memory"
+    case "limits.pids": return "--pids"
+    default: break
+    }
+    switch head {
+    case "name": return "--name"
+    case "timeout": return "--timeout"
+    case "labels": return "--label\(rest.isEmpty ? "" : " " + rest.dropFirst())"
+    case "env": return "--env\(rest.isEmpty ? "" : " " + rest.dropFirst())"
+    case "secret_env": return "--secret-env\(rest.isEmpty ? "" : " " + rest.dropFirst())"
+    case "command": return "COMMAND"
+    case "args": return "the command's arguments"
+    default: return field
+    }
+  }
+
+  static func wrong(_ option: String, _ why: String) -> Failure {
+    Failure("\(option) is not right", why: why, next: "'rnx job run --help' lists the options")
+  }
+}

@@ -1,0 +1,73 @@
+import ArgumentParser
+import FoundationEssentials
+import JobletModel
+
+/// `rnx job run`
+public struct JobRun: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "run", abstract: "Runs a command as a job and prints the job's ID.",
+    usage: "rnx job run [options] [--] COMMAND [ARGS …]",
+    discussion: """
+      Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte
+      for byte, and rnx exits as the job did; Ctrl-C then stops the following, not the job.
+
+      A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, so that it need not
+      stand on the command line.
+      """)
+
+  @OptionGroup public var connection: ConnectionOptions
+  @OptionGroup(title: "Job") public var job: JobOptions
+  @Flag(name: [.short, .long], help: "Stream the output and exit as the job does.") public var follow = false
+  @Argument(
+    parsing: .captureForPassthrough, help: ArgumentHelp("The program, then its arguments.", valueName: "command"))
+  public var command: [String] = []
+
+  public init() {}
+
+  public func validate() throws {
+    let words = Array(command.first == "--" ? command.dropFirst() : command[...])
+    guard let program = words.first else {
+      throw ValidationError("There is no COMMAND. Give one after the options: rnx job run sh -c 'echo hello'")
+    }
+    // What looks like an option before COMMAND would otherwise be taken for the command itself.
+    if command.first != "--", program.hasPrefix("-") {
+      throw ValidationError("Unknown option '\(program)'. 'rnx job run --help' lists the options; '--' ends them.")
+    }
+  }
+
+  public func run() async throws {
+    let words = Array(command.first == "--" ? command.dropFirst() : command[...])
+    let request = try job.request(words, environment: ProcessInfo.processInfo.environment)
+    let connection = try Connection(self.connection)
+    let record = try await connection.call("the job can't be run") { try await $0.run(request) }
+    let terminal = Terminal()
+    guard follow else {
+      try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(record.id)")
+      return
+    }
+    if self.connection.json {
+      try await terminal.print(JSONOutput.text(record))
+    } else {
+      try await terminal.note("job \(record.id)")
+    }
+    let interrupt = Interrupt(
+      message: "stopped following; the job goes on. Come back with 'rnx job log --follow \(record.id)', or end it with "
+        + "'rnx job stop \(record.id)'")
+    let follower = LogPrinter(terminal: terminal, json: self.connection.json)
+    let end = try await connection.call("the job \(record.id) can't be followed") {
+      try await follower.print($0.logs(record.id, .init(follow: true)))
+    }
+    interrupt.restore()
+    guard let end else {
+      throw Failure(
+        "the job \(record.id) can't be followed to its end", why: "its output ended without saying how the job did",
+        next: "'rnx job status \(record.id)' tells how it stands")
+    }
+    if let explanation = ExitCodes.explanation(end) {
+      let message = try await connection.call("the job \(record.id) can't be looked at") { try await $0.job(record.id) }
+        .message
+      try await terminal.warn(message.map { "\(explanation): \($0)" } ?? explanation)
+    }
+    throw ExitCode(ExitCodes.code(for: end))
+  }
+}

@@ -1,0 +1,35 @@
+import ArgumentParser
+import JobletModel
+
+/// `rnx job stop`
+public struct JobStop: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "stop", abstract: "Stops jobs: SIGTERM, then, after a grace, SIGKILL.",
+    discussion: "Returns when the node has taken the request; 'rnx job log --follow' waits for the end.")
+
+  @OptionGroup public var connection: ConnectionOptions
+  @Option(
+    help: ArgumentHelp(
+      "The pause before SIGKILL: \(DurationText.allowed). The node's own without it.", valueName: "time"))
+  public var grace: String?
+  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job")) public var jobs:
+    [String]
+
+  public init() {}
+
+  public func validate() throws {
+    if let grace, DurationText.parse(grace) == nil {
+      throw ValidationError("--grace '\(grace.prefix(64))' is not a length of time; allowed is \(DurationText.allowed)")
+    }
+  }
+
+  public func run() async throws {
+    let connection = try Connection(self.connection)
+    let terminal = Terminal()
+    for job in jobs {
+      let id = try await connection.resolve(job)
+      let record = try await connection.call("the job \(id) can't be stopped") { try await $0.stop(id, grace: grace) }
+      try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(id)")
+    }
+  }
+}

@@ -1,0 +1,71 @@
+import ArgumentParser
+import Glibc
+import JobletModel
+
+/// The command line of Joblet.
+public struct Rnx: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    commandName: "rnx", abstract: "Runs jobs on Joblet nodes and shows what they do.",
+    discussion: """
+      rnx exits with 125 when it fails itself. 'rnx job run --follow' exits as the job did: with its exit code, with 128 and
+      the signal's number, 124 after a time-out, 127 for a command that is not there and 126 for one that can't be run.
+      """,
+    version: jobletVersion, subcommands: [Job.self, Version.self])
+
+  public init() {}
+
+  /// Parses the arguments, runs the verb, and exits.
+  public static func start(_ arguments: [String] = Array(CommandLine.arguments.dropFirst())) async -> Never {
+    do {
+      var command = try parseAsRoot(GlobalOptions.moved(arguments))
+      if var asynchronous = command as? any AsyncParsableCommand {
+        try await asynchronous.run()
+      } else {
+        try command.run()
+      }
+      Glibc.exit(0)
+    } catch let failure as Failure {
+      Terminal.writeNow("\(failure)\n", to: STDERR_FILENO)
+      Glibc.exit(ExitCodes.ownFailure)
+    } catch let code as ExitCode {
+      Glibc.exit(code.rawValue)
+    } catch {
+      // Help and version asked for are printed by the parser, and are no failure.
+      if exitCode(for: error) == .success { exit(withError: error) }
+      Terminal.writeNow(fullMessage(for: error) + "\n", to: STDERR_FILENO)
+      Glibc.exit(ExitCodes.ownFailure)
+    }
+  }
+}
+
+/// `rnx job …`
+public struct Job: AsyncParsableCommand {
+  public static let configuration = CommandConfiguration(
+    abstract: "Runs, shows and ends jobs.",
+    subcommands: [JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobStop.self, JobDelete.self])
+
+  public init() {}
+}
+
+/// Lets `--json`, `--config` and `--node` stand before the verb too, where people look for them.
+enum GlobalOptions {
+  static func moved(_ arguments: [String]) -> [String] {
+    var front: [String] = []
+    var rest = arguments[...]
+    while let first = rest.first, first.hasPrefix("--") {
+      if first == "--json" || first.hasPrefix("--config=") || first.hasPrefix("--node=") {
+        front.append(first)
+        rest = rest.dropFirst()
+      } else if first == "--config" || first == "--node", rest.count > 1 {
+        front += rest.prefix(2)
+        rest = rest.dropFirst(2)
+      } else {
+        break
+      }
+    }
+    guard !front.isEmpty else { return arguments }
+    // Behind the verb: after 'job VERB', else after the first word.
+    let words = rest.first == "job" ? 2 : 1
+    return Array(rest.prefix(words)) + front + Array(rest.dropFirst(words))
+  }
+}
