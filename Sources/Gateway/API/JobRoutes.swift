@@ -1,0 +1,161 @@
+import HTTPTypes
+import JobletModel
+import JobletWire
+import NIOCore
+
+/// `/v1/jobs`: run, list, read, stop, delete.
+struct JobRoutes: Sendable {
+  let exec: FramePool
+  let persist: FramePool?
+  let persistWatch: PersistWatch?
+  let view: LiveView
+  let directory: JobDirectory
+
+  /// exec prepares the job before it answers; more than this and something is wrong.
+  private static let runTimeout: Duration = .seconds(60)
+  static let listLimit = 1...1000
+
+  func run(_ context: RequestContext) async throws -> Reply {
+    let caller = try context.authenticatedCaller()
+    _ = try QueryReader(context.target, known: [])
+    let body = try await context.body.collect(limit: JSONBody.maxLength)
+    let request = try JSONBody.decode(JobRequest.self, from: body)
+    try request.validate()
+    try requireExec()
+    let frame = try Frame(FrameHeader(.run), json: RunRequest(request: request, caller: caller))
+    let record: JobRecord
+    do {
+      // Not repeatable: a second try might be a second job.
+      record = try await exec.request(frame, timeout: JobRoutes.runTimeout, isRepeatable: false).decode()
+    } catch let problem as Problem where problem.kind == .unavailable {
+      throw Problem(
+        .unavailable, "\(problem.detail); if the job was started, GET /v1/jobs lists it", retryAfter: problem.retryAfter
+      )
+    }
+    view.apply(record)  // a client sees its own job at once, whenever exec's event comes
+    var reply = Reply.json(.created, JSONText.encode(record), target: record.id.description)
+    reply.headers[.location] = "/v1/jobs/\(record.id)"
+    return reply
+  }
+
+  func list(_ context: RequestContext) async throws -> Reply {
+    let query = try QueryReader(context.target, known: ["status", "limit", "cursor"])
+    let statuses = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
+    let status = try query.value("status", "one of \(statuses)") { JobStatus(rawValue: $0.uppercased()) }
+    let limit = try query.number("limit", JobRoutes.listLimit) ?? 100
+    let before = try query.value("cursor", "the next_cursor of an earlier reply") { Cursor.decode($0) }
+    let page = try await directory.page(status: status, before: before, limit: limit)
+    var body = ByteBuffer()
+    body.writeStaticString("{\"jobs\":[")
+    for (index, job) in page.jobs.enumerated() {
+      if index > 0 { body.writeStaticString(",") }
+      body.writeImmutableBuffer(job.json)
+    }
+    body.writeStaticString("]")
+    if page.hasMore, let last = page.jobs.last { body.writeString(",\"next_cursor\":\"\(Cursor.encode(last.id))\"") }
+    body.writeStaticString("}\n")
+    return markStale(.json(.ok, body))
+  }
+
+  func get(_ context: RequestContext) async throws -> Reply {
+    _ = try QueryReader(context.target, known: [])
+    let id = try context.jobID()
+    var body = try await directory.json(id)
+    body.writeStaticString("\n")
+    return markStale(.json(.ok, body))
+  }
+
+  func stop(_ context: RequestContext) async throws -> Reply {
+    let caller = try context.authenticatedCaller()
+    _ = try QueryReader(context.target, known: [])
+    let id = try context.jobID()
+    let body = try await context.body.collect(limit: JSONBody.maxLength)
+    let options = body.readableBytes == 0 ? StopOptions() : try JSONBody.decode(StopOptions.self, from: body)
+    try requireExec()
+    let request = StopRequest(job: id, caller: caller, graceMilliseconds: try options.graceMilliseconds())
+    do {
+      let record: JobRecord = try await exec.request(Frame(FrameHeader(.stop, job: id), json: request)).decode()
+      view.apply(record)
+      return .json(.accepted, JSONText.encode(record), target: id.description)
+    } catch let problem as Problem where problem.kind == .notFound {
+      // exec lets go of jobs that have ended; to say which it is, the store is asked.
+      if let stored = try await directory.stored(id) {
+        throw Problem(.conflict, "job \(id) has ended already: \(stored.status.rawValue)")
+      }
+      throw problem
+    }
+  }
+
+  func delete(_ context: RequestContext) async throws -> Reply {
+    let caller = try context.authenticatedCaller()
+    _ = try QueryReader(context.target, known: [])
+    let id = try context.jobID()
+    try requireExec()
+    // Both halves or none: if its data can't go now, the job stays known too.
+    if let persistWatch, !(await persistWatch.probe()) {
+      throw Problem(
+        .unavailable, "joblet-persist does not answer, so the job's data can't be deleted now", retryAfter: 2)
+    }
+    var isKnownToExec = true
+    do {
+      _ = try await exec.request(Frame(FrameHeader(.deleteJob, job: id), json: caller))
+    } catch let problem as Problem where problem.kind == .notFound {
+      isKnownToExec = false
+    }
+    do {
+      if let persist {
+        _ = try await persist.request(Frame(FrameHeader(.deleteJobData, job: id)), timeout: .seconds(30))
+      } else if !isKnownToExec {
+        throw Problem(.notFound, "there is no job \(id)")
+      }
+    } catch let problem as Problem where problem.kind == .notFound && isKnownToExec {
+      // It had not written anything yet.
+    }
+    view.delete(id)
+    return Reply(.noContent, target: id.description)
+  }
+
+  private func requireExec() throws(Problem) {
+    guard view.isConnected else {
+      throw Problem(
+        .unavailable, "joblet-exec is away; jobs go on running and can be changed when it is back", retryAfter: 2)
+    }
+  }
+
+  /// Says in a header that exec has been away for so many seconds, so that what a running job's record says may be old.
+  private func markStale(_ reply: Reply) -> Reply {
+    guard let staleness = view.staleness else { return reply }
+    var reply = reply
+    reply.headers[.stale] = "\(staleness.components.seconds)"
+    return reply
+  }
+}
+
+/// The optional body of `POST /v1/jobs/{id}/stop`.
+public struct StopOptions: Codable, Hashable, Sendable {
+  /// Between SIGTERM and the kill, `5s`; absent means the node's `joblet.stopGrace`.
+  public var grace: String?
+
+  enum CodingKeys: String, CodingKey, CaseIterable {
+    case grace
+  }
+
+  public init(grace: String? = nil) { self.grace = grace }
+
+  public init(from decoder: any Decoder) throws {
+    try decoder.refuseUnknownFields(CodingKeys.self)
+    grace = try decoder.container(keyedBy: CodingKeys.self).decodeIfPresent(String.self, forKey: .grace)
+  }
+
+  static let graceRange: ClosedRange<Duration> = .zero ... .seconds(3600)
+
+  func graceMilliseconds() throws(Problem) -> Int64? {
+    guard let grace else { return nil }
+    guard let duration = DurationText.parse(grace), StopOptions.graceRange.contains(duration) else {
+      throw Problem(
+        .invalidField, "grace: '\(grace.prefix(64))' is not allowed; allowed is \(DurationText.allowed), 0 to 1h",
+        field: "grace")
+    }
+    return duration.milliseconds
+  }
+}

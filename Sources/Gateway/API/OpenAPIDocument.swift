@@ -1,0 +1,477 @@
+// Made by openapi/embed from openapi/joblet.yaml, the contract; change that one.
+// swift-format-ignore-file
+/// The API's document as `GET /openapi.yaml` serves it.
+public let openAPIDocument = #"""
+openapi: 3.1.0
+info:
+  title: Joblet
+  version: 0.1.0
+  summary: Run jobs nobody trusts, isolated, and stream their output.
+  description: |
+    Every call is made over mutual TLS. The client certificate says who you are: its common name (CN) owns the jobs it
+    posts, its organisational unit (OU) is your role: `reader` (or `viewer`), `developer`, `maintainer` or `admin`.
+
+    ```
+    curl --cert client.crt --key client.key --cacert ca.crt https://HOST:50051/v1/jobs
+    ```
+
+    - Bodies are JSON in `snake_case`. An unknown field or query parameter is refused by name, never ignored.
+    - Errors are `application/problem+json` (RFC 9457) with a stable `type`, `urn:joblet:problem:<kind>`.
+    - Every reply carries `X-Request-Id`, taken from the request if it is 1 to 128 characters of `A-Za-z0-9-_.:/+=`.
+    - Times are RFC 3339 in UTC. What is not known is absent.
+    - A known path answers `OPTIONS` and a wrong method's 405 with `Allow`; `HEAD` is `GET` without a body.
+    - While the isolation worker restarts, jobs go on running; reads are answered from what is known, with
+      `X-Joblet-Stale`, and changes are refused with 503 and `Retry-After`.
+  license:
+    name: MIT
+    identifier: MIT
+servers:
+  - url: https://localhost:50051
+security:
+  - clientCertificate: []
+tags:
+  - name: jobs
+    description: A job is a command with its limits; it runs once.
+  - name: document
+    description: This document.
+paths:
+  /v1/jobs:
+    post:
+      operationId: runJob
+      tags: [jobs]
+      summary: Run a job
+      description: Needs the operation `jobs:run` (developer and above). The job may not have started yet when the reply comes.
+      x-joblet-operation: jobs:run
+      requestBody:
+        required: true
+        description: At most 2 MiB.
+        content:
+          application/json:
+            schema: {$ref: "#/components/schemas/JobRequest"}
+            examples:
+              small:
+                summary: A command
+                value: {"command": "echo", "args": ["hello"]}
+              limited:
+                summary: With limits, a secret and a time-out
+                value:
+                  {"command": "sh", "args": ["-c", "make test"], "env": {"CI": "1"}, "secret_env": {"TOKEN": "s3cr3t"}, "limits": {"cpu_percent": 50, "memory_mb": 64, "pids": 32}, "timeout": "30s", "name": "tests", "labels": {"branch": "main"}}
+      responses:
+        "201":
+          description: The job is admitted.
+          headers:
+            Location: {description: The job's path., schema: {type: string}}
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobRecord"}
+              examples:
+                admitted:
+                  value:
+                    {"args": ["hello"], "command": "echo", "created_at": "2026-11-21T20:15:55.123456789Z", "env": {}, "id": "019aa5f0-4e7b-7c31-9d2e-5f3a00000001", "labels": {}, "limits": {}, "node_id": "node-1", "owner": "alice", "secret_env": {}, "status": "INITIALIZING", "version": 1}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "413": {$ref: "#/components/responses/Problem"}
+        "415": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "429": {$ref: "#/components/responses/RetryLater"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+    get:
+      operationId: listJobs
+      tags: [jobs]
+      summary: List jobs, newest first
+      x-joblet-operation: jobs:read
+      parameters:
+        - name: status
+          in: query
+          description: Only jobs in this state.
+          schema: {$ref: "#/components/schemas/JobStatus"}
+        - name: limit
+          in: query
+          description: How many at most.
+          schema: {type: integer, minimum: 1, maximum: 1000, default: 100}
+        - name: cursor
+          in: query
+          description: The `next_cursor` of the page before.
+          schema: {type: string}
+      responses:
+        "200":
+          description: A page.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+            X-Joblet-Stale: {$ref: "#/components/headers/Stale"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobList"}
+              examples:
+                page:
+                  value:
+                    {"jobs": [{"args": [], "command": "true", "created_at": "2026-11-21T20:15:55Z", "ended_at": "2026-11-21T20:15:55.5Z", "env": {}, "exit_code": 0, "id": "019aa5f0-4e7b-7c31-9d2e-5f3a00000001", "labels": {}, "last_seq": 0, "limits": {}, "node_id": "node-1", "owner": "alice", "secret_env": {"TOKEN": "***"}, "started_at": "2026-11-21T20:15:55.1Z", "status": "COMPLETED", "usage": {"cpu_usec": 900, "memory_peak_bytes": 262144}, "version": 4}], "next_cursor": "AZql8E57fDGdLl86AAAAAQ"}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    get:
+      operationId: getJob
+      tags: [jobs]
+      summary: A job's record
+      x-joblet-operation: jobs:read
+      responses:
+        "200":
+          description: The record.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+            X-Joblet-Stale: {$ref: "#/components/headers/Stale"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobRecord"}
+              examples:
+                failed:
+                  value:
+                    {"args": ["-c", "exit 3"], "command": "sh", "created_at": "2026-11-21T20:15:55Z", "ended_at": "2026-11-21T20:15:56Z", "env": {}, "exit_code": 3, "id": "019aa5f0-4e7b-7c31-9d2e-5f3a00000001", "labels": {}, "last_seq": 17, "limits": {"memory_mb": 64}, "message": "exited with code 3", "node_id": "node-1", "owner": "alice", "reason": "exit_code", "secret_env": {}, "started_at": "2026-11-21T20:15:55.1Z", "status": "FAILED", "timeout": "30s", "version": 4}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+    delete:
+      operationId: deleteJob
+      tags: [jobs]
+      summary: Delete an ended job and its data
+      x-joblet-operation: jobs:delete
+      responses:
+        "204":
+          description: It is gone and stays gone.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "409": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}/stop:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    post:
+      operationId: stopJob
+      tags: [jobs]
+      summary: Stop a running job
+      description: SIGTERM first; what still runs after the grace is killed with its cgroup.
+      x-joblet-operation: jobs:stop
+      requestBody:
+        required: false
+        content:
+          application/json:
+            schema: {$ref: "#/components/schemas/StopOptions"}
+            examples:
+              quick: {value: {"grace": "500ms"}}
+      responses:
+        "202":
+          description: It is being stopped.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobRecord"}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "409": {$ref: "#/components/responses/Problem"}
+        "413": {$ref: "#/components/responses/Problem"}
+        "415": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}/logs:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    get:
+      operationId: getJobLogs
+      tags: [jobs]
+      summary: A job's output, stored and live
+      description: |
+        What comes is chosen by `Accept`; `text/plain` is the default.
+
+        - `text/plain`: the job's own bytes. Where lines are lost for good, a line `[joblet: lines 5 to 9 of the output are
+          missing]` says so.
+        - `application/x-ndjson`: one `LogLine` a line. Lost lines are `{"gap":{"from":5,"to":9}}`; a followed log ends with
+          `{"end":{…}}`, a `JobEnd`.
+        - `text/event-stream`: events `log` (data: a `LogLine`; `id`: its `seq`), `gap` (data: `Gap`), `end` (data: `JobEnd`;
+          exactly one, the last) and `reconnect` (the gateway is stopping: connect again, nothing is lost). A comment every
+          15 seconds; `retry:` once. Resume with the header `Last-Event-ID`, which browsers send by themselves, or `?after=`.
+
+        Without `follow` the reply ends with what there is now. With `follow=true` it stays until the job has ended and all
+        its output was sent: it can be opened before the job starts, while it is silent, and after it has ended. A client
+        that reads slowly loses nothing.
+
+        A body that ends without its HTTP end (the last chunk, END_STREAM) is not whole: ask again with `after`.
+      x-joblet-operation: jobs:read
+      parameters:
+        - name: follow
+          in: query
+          description: Stay until the job has ended.
+          schema: {type: boolean, default: false}
+        - name: stream
+          in: query
+          schema: {type: string, enum: [stdout, stderr]}
+        - name: after
+          in: query
+          description: Only lines after this `seq`.
+          schema: {type: integer, minimum: 0, default: 0}
+        - name: since
+          in: query
+          description: Only lines from this time on, RFC 3339, or how long ago, `10m`.
+          schema: {type: string}
+        - name: until
+          in: query
+          description: Only lines up to this time. Not with `follow`.
+          schema: {type: string}
+        - name: filter
+          in: query
+          description: Only lines that contain this text.
+          schema: {type: string, minLength: 1, maxLength: 4096}
+        - name: tail
+          in: query
+          description: Only the last so many lines, counted after every other condition; with `follow`, then the new ones.
+          schema: {type: integer, minimum: 0, maximum: 100000}
+        - name: limit
+          in: query
+          description: At most so many lines. Not with `follow`.
+          schema: {type: integer, minimum: 1, maximum: 10000000}
+        - name: Last-Event-ID
+          in: header
+          description: The `id` of the last event a client has; stands above `after`.
+          schema: {type: integer, minimum: 0}
+      responses:
+        "200":
+          description: The output.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            text/plain:
+              schema: {type: string}
+            application/x-ndjson:
+              schema: {type: string}
+              x-joblet-line: {$ref: "#/components/schemas/LogLine"}
+            text/event-stream:
+              schema: {type: string}
+              x-joblet-events:
+                log: {$ref: "#/components/schemas/LogLine"}
+                gap: {$ref: "#/components/schemas/Gap"}
+                end: {$ref: "#/components/schemas/JobEnd"}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /openapi.yaml:
+    get:
+      operationId: getDocument
+      tags: [document]
+      summary: This document
+      x-joblet-operation: node:read
+      responses:
+        "200":
+          description: The document.
+          content:
+            application/yaml:
+              schema: {type: string}
+            text/plain:
+              schema: {type: string}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+components:
+  securitySchemes:
+    clientCertificate:
+      type: mutualTLS
+      description: A certificate of the node's own authority, made by `joblet-certs`.
+  parameters:
+    JobId:
+      name: id
+      in: path
+      required: true
+      description: The job's ID.
+      schema: {type: string, format: uuid}
+  headers:
+    RequestId:
+      description: The name of this request in the gateway's log and audit lines.
+      schema: {type: string}
+    Stale:
+      description: Present while the isolation worker is away; for how many seconds it has been.
+      schema: {type: integer}
+    RetryAfter:
+      description: Seconds after which a new try makes sense.
+      schema: {type: integer}
+  responses:
+    Problem:
+      description: The request is refused; `detail` says what to do.
+      headers:
+        X-Request-Id: {$ref: "#/components/headers/RequestId"}
+      content:
+        application/problem+json:
+          schema: {$ref: "#/components/schemas/Problem"}
+          examples:
+            range:
+              value:
+                {"detail": "limits.pids: 0 is out of range; allowed is 1 to 4194304", "field": "limits.pids", "request_id": "019aa5f0-4e7b-7c31-9d2e-5f3a00000002", "status": 422, "title": "A field has a wrong value", "type": "urn:joblet:problem:invalid-field"}
+    RetryLater:
+      description: Not now. `Retry-After` says when to try again.
+      headers:
+        X-Request-Id: {$ref: "#/components/headers/RequestId"}
+        Retry-After: {$ref: "#/components/headers/RetryAfter"}
+      content:
+        application/problem+json:
+          schema: {$ref: "#/components/schemas/Problem"}
+  schemas:
+    JobRequest:
+      type: object
+      required: [command]
+      additionalProperties: false
+      properties:
+        command:
+          type: string
+          minLength: 1
+          maxLength: 131071
+          description: A program in the job's root, by path or looked up in its `PATH`.
+        args: {type: array, items: {type: string, maxLength: 131071}, maxItems: 4096}
+        env: {type: object, additionalProperties: {type: string}}
+        secret_env:
+          type: object
+          additionalProperties: {type: string}
+          description: Like `env`; the values are in no record, log or audit line.
+        limits: {$ref: "#/components/schemas/Limits"}
+        name: {type: string, minLength: 1, maxLength: 128}
+        timeout:
+          type: string
+          description: How long the job may run, `100ms` to `365d`; absent means the node's default.
+          pattern: "^[0-9]+(ms|s|m|h|d)$"
+        labels: {type: object, additionalProperties: {type: string, maxLength: 256}, maxProperties: 64}
+        merge:
+          type: boolean
+          default: false
+          description: One pipe for stdout and stderr, where true order between them matters; all lines are then `stdout`.
+    Limits:
+      type: object
+      additionalProperties: false
+      properties:
+        cpu_percent: {type: integer, minimum: 1, maximum: 100000, description: Percent of one core.}
+        memory_mb: {type: integer, minimum: 1, maximum: 16777216, description: MiB; no swap on top.}
+        pids: {type: integer, minimum: 1, maximum: 4194304, description: Processes and threads together.}
+    StopOptions:
+      type: object
+      additionalProperties: false
+      properties:
+        grace:
+          type: string
+          description: Between SIGTERM and the kill, `0` to `1h`; absent means the node's default.
+    JobStatus:
+      type: string
+      enum: [QUEUED, SCHEDULED, INITIALIZING, RUNNING, PAUSED, COMPLETED, FAILED, STOPPED, CANCELED]
+    JobReason:
+      type: string
+      enum: [exit_code, signal, oom_killed, timeout, setup_failed, init_lost, node_restarted, node_lost]
+    JobUsage:
+      type: object
+      properties:
+        cpu_usec: {type: integer}
+        memory_peak_bytes: {type: integer}
+        io_read_bytes: {type: integer}
+        io_write_bytes: {type: integer}
+    JobRecord:
+      type: object
+      required: [id, command, args, env, secret_env, limits, labels, status, created_at, node_id, owner, version]
+      properties:
+        id: {type: string, format: uuid}
+        name: {type: string}
+        command: {type: string}
+        args: {type: array, items: {type: string}}
+        env: {type: object, additionalProperties: {type: string}}
+        secret_env: {type: object, additionalProperties: {const: "***"}}
+        limits: {$ref: "#/components/schemas/Limits"}
+        timeout: {type: string}
+        labels: {type: object, additionalProperties: {type: string}}
+        status: {$ref: "#/components/schemas/JobStatus"}
+        exit_code: {type: integer}
+        signal: {type: integer}
+        reason: {$ref: "#/components/schemas/JobReason"}
+        message: {type: string}
+        created_at: {type: string, format: date-time}
+        started_at: {type: string, format: date-time}
+        ended_at: {type: string, format: date-time}
+        scheduled_at: {type: string, format: date-time}
+        node_id: {type: string}
+        owner: {type: string, description: The common name of the certificate that posted it.}
+        version: {type: integer, minimum: 1, description: One more with every change.}
+        last_seq: {type: integer, minimum: 0, description: The number of the last log line.}
+        usage: {$ref: "#/components/schemas/JobUsage"}
+    JobList:
+      type: object
+      required: [jobs]
+      properties:
+        jobs: {type: array, items: {$ref: "#/components/schemas/JobRecord"}}
+        next_cursor: {type: string, description: Absent on the last page.}
+    LogLine:
+      type: object
+      required: [seq, ts, stream]
+      properties:
+        seq: {type: integer, minimum: 1, description: "Counts both streams' lines together, in the order they were read."}
+        ts: {type: string, format: date-time}
+        stream: {type: string, enum: [stdout, stderr]}
+        partial: {type: boolean, description: "True if no newline followed: part of a line over 64 KiB, or a prompt."}
+        line: {type: string}
+        b64: {type: string, contentEncoding: base64, description: Instead of `line` where the bytes are not UTF-8.}
+    Gap:
+      type: object
+      required: [from, to]
+      properties:
+        from: {type: integer}
+        to: {type: integer}
+    JobEnd:
+      type: object
+      required: [status]
+      properties:
+        status: {$ref: "#/components/schemas/JobStatus"}
+        exit_code: {type: integer}
+        signal: {type: integer}
+        reason: {$ref: "#/components/schemas/JobReason"}
+        ended_at: {type: string, format: date-time}
+    Problem:
+      type: object
+      required: [type, title, status, detail, request_id]
+      properties:
+        type:
+          type: string
+          enum:
+            - urn:joblet:problem:bad-request
+            - urn:joblet:problem:invalid-field
+            - urn:joblet:problem:unauthenticated
+            - urn:joblet:problem:forbidden
+            - urn:joblet:problem:not-found
+            - urn:joblet:problem:method-not-allowed
+            - urn:joblet:problem:not-acceptable
+            - urn:joblet:problem:conflict
+            - urn:joblet:problem:too-large
+            - urn:joblet:problem:unsupported-media-type
+            - urn:joblet:problem:too-many-jobs
+            - urn:joblet:problem:internal-error
+            - urn:joblet:problem:unavailable
+        title: {type: string}
+        status: {type: integer}
+        detail: {type: string}
+        field: {type: string}
+        retry_after: {type: integer}
+        request_id: {type: string}
+"""# + "\n"

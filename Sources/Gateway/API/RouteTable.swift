@@ -1,0 +1,25 @@
+import HTTPTypes
+import JobletModel
+import NIOCore
+
+/// Every route of the API, in one table: what the document `openapi/joblet.yaml` describes, and nothing else.
+struct RouteTable: Sendable {
+  let jobs: JobRoutes
+  let logs: LogRoutes
+
+  var routes: [Route] {
+    [
+      Route(.post, "/v1/jobs", .runJob, takesBody: true) { try await jobs.run($0) },
+      Route(.get, "/v1/jobs", .readJobs) { try await jobs.list($0) },
+      Route(.get, "/v1/jobs/{id}", .readJobs) { try await jobs.get($0) },
+      Route(.delete, "/v1/jobs/{id}", .deleteJob) { try await jobs.delete($0) },
+      Route(.post, "/v1/jobs/{id}/stop", .stopJob, takesBody: true) { try await jobs.stop($0) },
+      Route(.get, "/v1/jobs/{id}/logs", .readJobs, produces: LogFormat.allCases.map(\.rawValue)) {
+        try await logs.logs($0)
+      },
+      Route(.get, "/openapi.yaml", .readNode, produces: ["application/yaml", "text/plain"]) { context in
+        Reply(.ok, .bytes(ByteBuffer(string: openAPIDocument)), type: context.mediaType)
+      },
+    ]
+  }
+}

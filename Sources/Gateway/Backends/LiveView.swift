@@ -1,0 +1,150 @@
+import JobletModel
+import JobletWire
+import NIOCore
+import Synchronization
+
+/// What the gateway knows of exec's jobs without asking: exec's snapshot and every change since. So a status request costs
+/// no round trip to a privileged process.
+final class LiveView: Sendable {
+  private struct Entry {
+    var record: JobRecord
+    /// The record's JSON, made when it is first asked for.
+    var json: ByteBuffer?
+    /// The connection to exec that last spoke of it.
+    var epoch: UInt64
+  }
+
+  private struct State {
+    var entries: [JobID: Entry] = [:]
+    /// All IDs, ascending: job IDs sort by time.
+    var order: [JobID] = []
+    /// Ended jobs, the first to go in front.
+    var ended: [JobID] = []
+    /// Deleted jobs whose last events may still be on their way.
+    var deleted: [JobID] = []
+    var counts: [JobStatus: Int] = [:]
+    var epoch: UInt64 = 0
+    var isConnected = false
+    var lostAt: ContinuousClock.Instant? = .now
+  }
+
+  /// How many ended jobs are kept; persist knows the others.
+  static let endedKept = 1000
+
+  private let state = Mutex(State())
+
+  // MARK: What exec says
+
+  /// A new connection to exec begins its snapshot.
+  func beginSnapshot() { state.withLock { $0.epoch += 1 } }
+
+  /// The snapshot is complete: what it did not name, exec no longer knows.
+  func endSnapshot() {
+    state.withLock { state in
+      let epoch = state.epoch
+      for id in state.order where state.entries[id]?.epoch != epoch { LiveView.remove(id, &state) }
+      state.isConnected = true
+      state.lostAt = nil
+    }
+  }
+
+  func connectionLost() {
+    state.withLock { state in
+      if state.isConnected || state.lostAt == nil { state.lostAt = .now }
+      state.isConnected = false
+    }
+  }
+
+  /// Takes a record, from exec's events or from the reply to a call of our own, unless a newer one is known.
+  func apply(_ record: JobRecord) {
+    state.withLock { state in
+      guard !state.deleted.contains(record.id) else { return }
+      if let known = state.entries[record.id] {
+        state.entries[record.id]?.epoch = state.epoch
+        guard record.version > known.record.version else { return }
+        state.counts[known.record.status, default: 0] -= 1
+      } else {
+        LiveView.insert(record.id, &state.order)
+      }
+      let wasEnded = state.entries[record.id]?.record.status.isEnded ?? false
+      state.entries[record.id] = Entry(record: record, json: nil, epoch: state.epoch)
+      state.counts[record.status, default: 0] += 1
+      if record.status.isEnded, !wasEnded {
+        state.ended.append(record.id)
+        if state.ended.count > LiveView.endedKept { LiveView.remove(state.ended[0], &state) }
+      }
+    }
+  }
+
+  /// Forgets a deleted job, and what may still be heard of it.
+  func delete(_ id: JobID) {
+    state.withLock { state in
+      LiveView.remove(id, &state)
+      state.deleted.append(id)
+      if state.deleted.count > 256 { state.deleted.removeFirst() }
+    }
+  }
+
+  private static func remove(_ id: JobID, _ state: inout State) {
+    guard let entry = state.entries.removeValue(forKey: id) else { return }
+    state.counts[entry.record.status, default: 0] -= 1
+    let index = position(of: id, in: state.order)
+    if index < state.order.count, state.order[index] == id { state.order.remove(at: index) }
+    if entry.record.status.isEnded, let index = state.ended.firstIndex(of: id) { state.ended.remove(at: index) }
+  }
+
+  private static func insert(_ id: JobID, _ order: inout [JobID]) {
+    guard let last = order.last, id < last else { return order.append(id) }
+    order.insert(id, at: position(of: id, in: order))
+  }
+
+  /// The first index whose ID is not below `id`.
+  private static func position(of id: JobID, in order: [JobID]) -> Int {
+    var low = 0
+    var high = order.count
+    while low < high {
+      let middle = (low + high) / 2
+      if order[middle] < id { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+
+  // MARK: What clients ask
+
+  var isConnected: Bool { state.withLock { $0.isConnected } }
+
+  /// How long exec has been away; nil while it is there.
+  var staleness: Duration? {
+    state.withLock { state in state.isConnected ? nil : state.lostAt.map { .now - $0 } ?? .zero }
+  }
+
+  var counts: [JobStatus: Int] { state.withLock { $0.counts } }
+  var count: Int { state.withLock { $0.entries.count } }
+
+  func record(_ id: JobID) -> JobRecord? { state.withLock { $0.entries[id]?.record } }
+
+  /// The record's JSON, without a newline.
+  func json(_ id: JobID) -> ByteBuffer? {
+    let (record, json) = state.withLock { state in (state.entries[id]?.record, state.entries[id]?.json) }
+    if let json { return json }
+    guard let record else { return nil }
+    let made = JSONText.encodeFragment(record)
+    state.withLock { state in
+      if state.entries[id]?.record.version == record.version { state.entries[id]?.json = made }
+    }
+    return made
+  }
+
+  /// IDs below `before`, newest first, that `isWanted`.
+  func ids(before: JobID?, limit: Int, where isWanted: (JobRecord) -> Bool) -> [JobID] {
+    state.withLock { state in
+      var found: [JobID] = []
+      var index = before.map { LiveView.position(of: $0, in: state.order) } ?? state.order.count
+      while index > 0, found.count < limit {
+        index -= 1
+        if let entry = state.entries[state.order[index]], isWanted(entry.record) { found.append(entry.record.id) }
+      }
+      return found
+    }
+  }
+}

@@ -1,0 +1,231 @@
+import JobletConfig
+import JobletModel
+import JobletWire
+import Logging
+import NIOCore
+import NIOPosix
+import ServiceLifecycle
+
+/// The gateway as one service: two listeners, the live view, the readiness gate, and the drain at the end.
+public struct Gateway: Service {
+  /// What the gateway tells the service manager. Plain closures, so that it runs in a test as it does under systemd.
+  public struct Hooks: Sendable {
+    /// It serves: `READY=1` with a sentence for `systemctl status`.
+    public var ready: @Sendable (String) -> Void
+    public var status: @Sendable (String) -> Void
+    /// Called once for each event loop that serves: to be watched.
+    public var watch: @Sendable (any EventLoop, String) -> Void
+
+    public init(
+      ready: @escaping @Sendable (String) -> Void = { _ in }, status: @escaping @Sendable (String) -> Void = { _ in },
+      watch: @escaping @Sendable (any EventLoop, String) -> Void = { _, _ in }
+    ) {
+      self.ready = ready
+      self.status = status
+      self.watch = watch
+    }
+  }
+
+  private let configuration: Configuration
+  private let api: CInt
+  private let health: CInt
+  private let hooks: Hooks
+  private let logger: Logger
+  private let tls: CurrentTLS
+  private let audit: AuditLog?
+  private let parts: Parts
+  private let gateTries: Int
+  private let address: String
+
+  /// What requests are answered from.
+  private struct Parts: Sendable {
+    let exec: FramePool
+    let persist: FramePool?
+    let persistWatch: PersistWatch?
+    let view = LiveView()
+    let metrics = GatewayMetrics()
+    let drain = DrainSignal()
+    let readiness: Readiness
+    let connections: ConnectionRegistry
+    let healthConnections = ConnectionRegistry(limit: 256, metrics: nil)
+
+    init(_ configuration: Configuration, execSocket: String, logger: Logger) {
+      exec = FramePool(path: execSocket, service: "joblet-exec")
+      persist =
+        configuration.ipc.enabled
+        ? FramePool(path: configuration.persist.server.querySocket, service: "joblet-persist") : nil
+      persistWatch = persist.map { PersistWatch($0, logger: logger) }
+      readiness = Readiness(view: view, persistWatch: persistWatch)
+      connections = ConnectionRegistry(limit: configuration.server.maxConnections, metrics: metrics)
+    }
+  }
+
+  /// - Parameters:
+  ///   - api: the listening socket of the API; the gateway closes it at its end.
+  ///   - health: the listening socket of `/healthz`, `/readyz` and `/metrics`.
+  ///   - execSocket: where joblet-exec listens.
+  ///   - address: where `api` listens, for people.
+  ///   - gateTries: how often persist is tried, a second apart, before the gateway gives up.
+  /// - Throws: ``TLSSettings/Invalid`` or ``AuditLog/Unwritable``, naming the configuration's key.
+  public init(
+    configuration: Configuration, api: CInt, health: CInt, execSocket: String, address: String,
+    hooks: Hooks = Hooks(),
+    gateTries: Int = 30, logger: Logger
+  ) throws {
+    self.configuration = configuration
+    self.api = api
+    self.health = health
+    self.hooks = hooks
+    self.address = address
+    self.gateTries = gateTries
+    self.logger = logger
+    tls = CurrentTLS(try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion))
+    let auditing = configuration.security.audit
+    audit = auditing.enabled ? try AuditLog(file: auditing.logFile, logger: logger) : nil
+    parts = Parts(configuration, execSocket: execSocket, logger: logger)
+  }
+
+  /// Gives new connections the certificates that the configuration names now. Open ones keep theirs.
+  /// - Throws: ``TLSSettings/Invalid``; the old ones stay in use then.
+  public func reload(_ configuration: Configuration) throws {
+    tls.replace(with: try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion))
+    logger.notice("certificates reloaded; open connections keep the old ones")
+  }
+
+  /// Every route's method, pattern and operation: what the API's document must describe.
+  public static var routes: [Route] {
+    let logger = Logger(label: "routes")
+    let parts = Parts(Configuration(), execSocket: "", logger: logger)
+    return table(parts).routes
+  }
+
+  private static func table(_ parts: Parts) -> RouteTable {
+    let directory = JobDirectory(view: parts.view, persist: parts.persist)
+    return RouteTable(
+      jobs: JobRoutes(
+        exec: parts.exec, persist: parts.persist, persistWatch: parts.persistWatch, view: parts.view,
+        directory: directory),
+      logs: LogRoutes(exec: parts.exec, directory: directory, drain: parts.drain))
+  }
+
+  // MARK: Life
+
+  /// Serves until a graceful shutdown has drained every connection, or the task is cancelled.
+  public func run() async throws {
+    let group = MultiThreadedEventLoopGroup.singleton
+    let executors = LoopExecutors(group)
+    for (index, loop) in group.makeIterator().enumerated() { hooks.watch(loop, "http-\(index)") }
+    let healthChannel = try await listener(healthDispatcher, health, tls: nil, group, executors).start()
+    do {
+      try await serve(group, executors)
+    } catch {
+      // Also when the gate fails: nobody is to find a listener that will never serve.
+      await close(healthChannel)
+      throw error
+    }
+    parts.healthConnections.closeAll()
+    await close(healthChannel)
+  }
+
+  private func serve(_ group: any EventLoopGroup, _ executors: LoopExecutors) async throws {
+    try await waitForPersist()
+    parts.readiness.passGate()
+    try await withThrowingTaskGroup(of: Void.self) { tasks in
+      let feed = LiveViewFeed(exec: parts.exec, view: parts.view, logger: logger)
+      tasks.addTask { try await feed.run() }
+      if let watch = parts.persistWatch { tasks.addTask { try await watch.run() } }
+      let apiChannel = try await listener(apiDispatcher, api, tls: tls, group, executors).start()
+      hooks.ready(sentence)
+      tasks.addTask { try await reportStatus() }
+      tasks.addTask { await untilShutdown() }
+      // The first to return is the shutdown: the others run for ever or throw.
+      defer { tasks.cancelAll() }
+      do {
+        try await tasks.next()
+      } catch is CancellationError {
+        // Cancelled: the same as a shutdown.
+      }
+      await drain(apiChannel)
+    }
+  }
+
+  private func waitForPersist() async throws {
+    guard configuration.ipc.enabled else { return }
+    let hooks = hooks
+    let tries = gateTries
+    let socket = configuration.persist.server.querySocket
+    try await cancelWhenGracefulShutdown {
+      try await PersistGate.wait(querySocket: socket, tries: tries, logger: logger) { attempt in
+        hooks.status("waiting for joblet-persist (try \(attempt) of \(tries))")
+      }
+    }
+  }
+
+  private func untilShutdown() async {
+    // Returns at a cancellation too.
+    do { try await gracefulShutdown() } catch {}
+  }
+
+  /// Says goodbye: not ready, no new connections, streams are told to come again, and whoever is not done in time is cut.
+  private func drain(_ apiChannel: any Channel) async {
+    parts.readiness.drain()
+    hooks.status("stopping: \(parts.connections.count) connections are being closed")
+    await close(apiChannel)
+    parts.drain.raise()
+    parts.connections.quiesce()
+    let deadline = ContinuousClock.now + configuration.server.timeouts.drain
+    while parts.connections.count > 0, ContinuousClock.now < deadline {
+      // A cancelled task has no time left to be polite.
+      do { try await Task.sleep(for: .milliseconds(20)) } catch { break }
+    }
+    if parts.connections.count > 0 {
+      logger.warning("\(parts.connections.count) connections were not done in time and are closed")
+      parts.connections.closeAll()
+    }
+  }
+
+  private func close(_ channel: any Channel) async {
+    // Closed already is what was asked for.
+    do { try await channel.close() } catch {}
+  }
+
+  private func reportStatus() async throws {
+    var last = sentence
+    while true {
+      try await Task.sleep(for: .seconds(5))
+      let now = sentence
+      if now != last { hooks.status(now) }
+      last = now
+    }
+  }
+
+  private var sentence: String {
+    let exec = parts.view.isConnected ? "exec connected" : "exec is away"
+    let persist = parts.persistWatch.map { $0.isConnected ? "" : ", persist is away" } ?? ""
+    return
+      "serving on \(address): \(parts.connections.count) connections, "
+      + "\(parts.metrics.openStreams) streams; \(exec)\(persist)"
+  }
+
+  // MARK: Listeners
+
+  private func listener(
+    _ dispatcher: Dispatcher, _ descriptor: CInt, tls: CurrentTLS?, _ group: any EventLoopGroup,
+    _ executors: LoopExecutors
+  ) -> HTTPListener {
+    HTTPListener(
+      descriptor: descriptor, tls: tls, responder: dispatcher,
+      registry: tls == nil ? parts.healthConnections : parts.connections, metrics: parts.metrics,
+      timeouts: configuration.server.timeouts, drain: parts.drain, group: group, executors: executors, logger: logger)
+  }
+
+  private var apiDispatcher: Dispatcher {
+    Dispatcher(router: Router(Gateway.table(parts).routes), metrics: parts.metrics, audit: audit, logger: logger)
+  }
+
+  private var healthDispatcher: Dispatcher {
+    let routes = HealthRoutes(
+      readiness: parts.readiness, metrics: parts.metrics, view: parts.view, persistWatch: parts.persistWatch)
+    return Dispatcher(router: Router(routes.routes), metrics: GatewayMetrics(), audit: nil, logger: logger)
+  }
+}

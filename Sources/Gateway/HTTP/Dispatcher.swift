@@ -1,0 +1,195 @@
+import HTTPTypes
+import JobletModel
+import Logging
+import NIOCore
+
+/// From a request to its response: who asks, what for, may they, then the route; then the reply, the counters and the
+/// audit line. Nothing below this writes an error of its own.
+struct Dispatcher: RequestResponder {
+  let router: Router
+  let metrics: GatewayMetrics
+  /// Nil on the health listener.
+  let audit: AuditLog?
+  let logger: Logger
+
+  func respond(to context: RequestContext, through writer: ResponseWriter) async {
+    let started = ContinuousClock.now
+    var call = Call(context)
+    do {
+      var reply = try await answer(&call)
+      call.target = reply.target ?? call.target
+      await send(&reply, &call, writer)
+    } catch {
+      var reply = Reply.problem(problem(of: error, &call), requestID: context.requestID)
+      if let allow = call.allow { reply.headers[.allow] = allow }
+      await send(&reply, &call, writer)
+    }
+    metrics.record(
+      route: call.route?.pattern ?? "none", method: call.method, role: call.context.caller?.role.rawValue ?? "none",
+      status: call.status, seconds: call.isStream ? nil : ContinuousClock.now - started)
+    await writeAudit(call)
+  }
+
+  /// What is learnt of a call on its way.
+  private struct Call {
+    var context: RequestContext
+    var route: Route?
+    var target: String?
+    var problem: Problem?
+    var allow: String?
+    var status = 0
+    var isStream = false
+    var method: String { route?.method ?? context.request.method.rawValue }
+
+    init(_ context: RequestContext) { self.context = context }
+  }
+
+  private func answer(_ call: inout Call) async throws -> Reply {
+    // Identity is first: a caller without a role learns nothing, not even which paths exist.
+    if let peer = call.context.connection.peer {
+      let identity = try peer.get()
+      call.context.caller = Caller(name: identity.name, role: identity.role, requestID: call.context.requestID)
+      try identity.checkExpiry()
+    }
+    let request = call.context.request
+    call.context.target = try RequestTarget(request.path ?? "")
+    let segments = call.context.target.segments
+    let route: Route
+    switch router.match(request.method, segments) {
+    case .none:
+      throw Problem(.notFound, "there is no path '/\(segments.joined(separator: "/").prefix(200))'; see /openapi.yaml")
+    case .otherMethods(let methods):
+      call.allow = methods.joined(separator: ", ")
+      if request.method == .options {
+        var reply = Reply(.noContent)
+        reply.headers[.allow] = call.allow
+        return reply
+      }
+      throw Problem(
+        .methodNotAllowed,
+        "\(request.method.rawValue.prefix(32)) is not allowed here; allowed: \(methods.joined(separator: ", "))")
+    case .found(let found, let parameter):
+      route = found
+      call.route = found
+      call.context.parameter = parameter
+      call.target = parameter
+    }
+    try authorize(route, call.context.caller)
+    guard let mediaType = AcceptHeader.choose(request.headerFields[.accept], from: route.produces) else {
+      throw Problem(.notAcceptable, "on offer here: \(route.produces.joined(separator: ", "))")
+    }
+    call.context.mediaType = mediaType
+    if route.takesBody { try checkContentType(request) }
+    return try await route.handler(call.context)
+  }
+
+  private func authorize(_ route: Route, _ caller: Caller?) throws(Problem) {
+    guard let operation = route.operation else { return }
+    guard let caller else { throw Problem(.unauthenticated, "this needs a client certificate") }
+    guard caller.role.operations.contains(operation) else {
+      let able = Role.allCases.filter { $0 != .node && $0.operations.contains(operation) }.map(\.rawValue)
+      throw Problem(
+        .forbidden,
+        "role '\(caller.role.rawValue)' may not do '\(operation.rawValue)'; these may: \(able.joined(separator: ", "))")
+    }
+  }
+
+  private func checkContentType(_ request: HTTPRequest) throws(Problem) {
+    let type = request.headerFields[.contentType]
+    guard let type else {
+      // No body, no type: a body that is optional may be left out.
+      let length = request.headerFields[.contentLength].flatMap { Int($0) } ?? 0
+      if length == 0 && request.headerFields[.transferEncoding] == nil { return }
+      throw Problem(.unsupportedMediaType, "the body has no Content-Type; send Content-Type: application/json")
+    }
+    let media = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
+    guard media == "application/json" else {
+      throw Problem(
+        .unsupportedMediaType,
+        "Content-Type '\(type.prefix(80))' is not understood; send Content-Type: application/json (curl: --json)")
+    }
+    if let encoding = request.headerFields[.contentEncoding], encoding.lowercased() != "identity" {
+      throw Problem(.unsupportedMediaType, "Content-Encoding '\(encoding.prefix(40))' is not understood; send it plain")
+    }
+  }
+
+  private func problem(of error: any Error, _ call: inout Call) -> Problem {
+    let problem: Problem
+    switch error {
+    case let error as Problem: problem = error
+    case let error as ValidationError: problem = Problem(error)
+    case BodyProblem.tooLarge(let limit):
+      problem = Problem(.tooLarge, "the body is larger than \(limit) bytes, which is the limit here")
+    case BodyProblem.late: problem = Problem(.badRequest, "the body did not arrive in time")
+    case is CancellationError, is ChannelError:
+      problem = Problem(.internalError, "the client left")
+    default:
+      logger.error("request \(call.context.requestID): \(error)")
+      problem = Problem(
+        .internalError, "an error that should not happen was logged as request \(call.context.requestID)")
+    }
+    call.problem = problem
+    return problem
+  }
+
+  private func send(_ reply: inout Reply, _ call: inout Call, _ writer: ResponseWriter) async {
+    reply.headers[.requestID] = call.context.requestID
+    call.status = reply.status.code
+    do {
+      switch reply.content {
+      case .none:
+        if reply.status != .noContent { reply.headers[.contentLength] = "0" }
+        try await writer.send(head: HTTPResponse(status: reply.status, headerFields: reply.headers), isEnd: true)
+      case .bytes(let bytes):
+        reply.headers[.contentLength] = "\(bytes.readableBytes)"
+        metrics.sent(bytes: bytes.readableBytes)
+        try await writer.send(
+          head: HTTPResponse(status: reply.status, headerFields: reply.headers), body: bytes, isEnd: true)
+      case .stream(let body):
+        call.isStream = true
+        await send(body, reply, &call, writer)
+      }
+    } catch {
+      writer.abort()  // the client is gone; there is nobody to tell
+    }
+  }
+
+  private func send(
+    _ body: @Sendable (ResponseStream) async throws -> Void, _ reply: Reply, _ call: inout Call,
+    _ writer: ResponseWriter
+  ) async {
+    let stream = ResponseStream(
+      writer, head: HTTPResponse(status: reply.status, headerFields: reply.headers),
+      isHead: call.context.request.method == .head)
+    metrics.streamOpened()
+    defer { metrics.streamClosed(bytes: stream.bytesSent) }
+    do {
+      if !stream.isHead { try await body(stream) }
+      try await stream.end()
+    } catch {
+      guard !stream.isStarted else {
+        if !(error is CancellationError || error is ChannelError) {
+          logger.warning("request \(call.context.requestID): the stream broke off: \(error)")
+        }
+        return writer.abort()
+      }
+      var refusal = Reply.problem(problem(of: error, &call), requestID: call.context.requestID)
+      call.isStream = false
+      await send(&refusal, &call, writer)
+    }
+  }
+
+  private func writeAudit(_ call: Call) async {
+    guard let audit else { return }
+    let isRefused = call.status == 401 || call.status == 403
+    guard isRefused || call.route?.isMutating == true else { return }
+    let path = String((call.context.request.path ?? "").prefix { $0 != "?" }.prefix(200))
+    await audit.write(
+      AuditRecord(
+        who: call.context.caller?.name ?? "unknown", role: call.context.caller?.role.rawValue ?? "none",
+        operation: call.route?.operation?.rawValue ?? "none", method: call.method, path: path, target: call.target,
+        outcome: isRefused ? .refused : call.status < 400 ? .ok : .failed, status: call.status,
+        problem: call.problem?.kind.rawValue, requestID: call.context.requestID, remote: call.context.connection.remote)
+    )
+  }
+}

@@ -1,0 +1,104 @@
+import HTTPTypes
+import JobletModel
+import NIOCore
+
+/// What is known of a connection once it is set up.
+struct ConnectionInfo: Sendable {
+  enum Version: String, Sendable {
+    case http1 = "HTTP/1.1"
+    case http2 = "HTTP/2"
+  }
+
+  var version: Version
+  /// From the client certificate; a problem where it names no role, which every request then gets. Nil on the plain health
+  /// listener, whose routes ask for nobody.
+  var peer: Result<PeerIdentity, Problem>?
+  var remote: String
+}
+
+/// One request, as a route sees it.
+struct RequestContext: Sendable {
+  var request: HTTPRequest
+  var connection: ConnectionInfo
+  var requestID: String
+  var body: RequestBody
+  var target = RequestTarget()
+  /// Who asks; on the health listener nobody.
+  var caller: Caller?
+  /// The path's `{id}`.
+  var parameter: String?
+  /// The media type the client prefers of those the route offers.
+  var mediaType = ""
+
+  /// - Throws: ``Problem`` `not-found`: what is not an ID is the name of no job.
+  func jobID() throws(Problem) -> JobID {
+    let text = parameter ?? ""
+    guard let id = JobID(text) else {
+      throw Problem(.notFound, "'\(text.prefix(64))' is not a job's ID; IDs are UUIDs, see GET /v1/jobs")
+    }
+    return id
+  }
+
+  func authenticatedCaller() throws(Problem) -> Caller {
+    guard let caller else { throw Problem(.unauthenticated, "this needs a client certificate") }
+    return caller
+  }
+}
+
+extension RequestTarget {
+  /// The target of no request.
+  init() {
+    segments = []
+    query = []
+  }
+}
+
+/// Answers requests; one instance serves every connection of a listener.
+protocol RequestResponder: Sendable {
+  func respond(to context: RequestContext, through writer: ResponseWriter) async
+}
+
+/// A request's body, not read before somebody asks for it: until then it waits in the socket.
+struct RequestBody: Sendable {
+  let handler: NIOLoopBound<ExchangeHandler>
+  let loop: any EventLoop
+  let exchange: UInt64
+
+  /// The whole body.
+  /// - Throws: ``Problem`` `too-large` beyond `limit` bytes, by `Content-Length` before one is read.
+  func collect(limit: Int) async throws -> ByteBuffer {
+    let promise = loop.makePromise(of: ByteBuffer.self)
+    loop.execute { handler.value.collectBody(exchange: exchange, limit: limit, promise: promise) }
+    return try await promise.futureResult.get()
+  }
+}
+
+/// Writes one response. Every call returns when its bytes have left: on HTTP/1.1 they are with the kernel, on HTTP/2 flow
+/// control has let them out. So a response has one batch in flight, whoever reads it and however slowly.
+struct ResponseWriter: Sendable {
+  let handler: NIOLoopBound<ExchangeHandler>
+  let loop: any EventLoop
+  let exchange: UInt64
+
+  func send(head: HTTPResponse? = nil, body: ByteBuffer? = nil, isEnd: Bool = false) async throws {
+    let promise = loop.makePromise(of: Void.self)
+    let parts = ResponseParts(head: head, body: body, isEnd: isEnd)
+    if loop.inEventLoop {
+      handler.value.send(parts, exchange: exchange, promise: promise)
+    } else {
+      loop.execute { handler.value.send(parts, exchange: exchange, promise: promise) }
+    }
+    try await promise.futureResult.get()
+  }
+
+  /// Breaks the response off so that the client sees it is not whole.
+  func abort() {
+    loop.execute { handler.value.abort(exchange: exchange) }
+  }
+}
+
+struct ResponseParts: Sendable {
+  var head: HTTPResponse?
+  var body: ByteBuffer?
+  var isEnd: Bool
+}
