@@ -28,6 +28,12 @@ let staticRuntime: [LinkerSetting] = [
       ].flatMap { ["-Xlinker", $0] })
 ]
 
+/// PID 1 of a job: no libc, no dynamic linker, nothing to read at start but its own few pages.
+let freestanding = ["-ffreestanding", "-fno-stack-protector", "-fno-builtin", "-Os"]
+let staticNoLibc = [
+  "-nostartfiles", "-static-executable", "-Xclang-linker", "-nostdlib", "-Xclang-linker", "-static",
+]
+
 /// A library target in Sources/, held to the project's language rules.
 func room(_ name: String, _ dependencies: [Target.Dependency] = []) -> Target {
   .target(name: name, dependencies: dependencies, swiftSettings: strict)
@@ -78,7 +84,8 @@ let package = Package(
     .target(name: "CLinux"),
     .target(name: "CEvents"),
     .executableTarget(
-      name: "joblet-init", dependencies: ["CInitABI"]),
+      name: "joblet-init", dependencies: ["CInitABI"], cSettings: [.unsafeFlags(freestanding)],
+      linkerSettings: [.unsafeFlags(staticNoLibc)]),
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CIsal", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
@@ -149,7 +156,7 @@ let package = Package(
     tests("JobletConfigTests", ["JobletConfig"]),
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
-    tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI"]),
+    tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "Cgroups", "LinuxKernel"]),
     tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", nio]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
     tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),

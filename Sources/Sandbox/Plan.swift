@@ -61,7 +61,6 @@ enum PlanMaker {
       .cgroupNamespace,
       .standardStreams(merge: request.merge),
     ]
-    // Before the user namespace: raising a hard limit takes the host's CAP_SYS_RESOURCE.
     steps += [
       .resourceLimit(.core, soft: 0, hard: 0),
       .resourceLimit(.openFiles, soft: min(1024, settings.openFiles), hard: settings.openFiles),

@@ -1,1 +1,110 @@
-int main(void){return 0;}
+// The life of a job's PID 1, from its exec by joblet-exec to the end of the job.
+#include <linux/fcntl.h>
+#include <linux/fs.h>
+#include <linux/mman.h>
+#include <linux/poll.h>
+#include <linux/time.h>
+
+#include "init.h"
+
+static struct init the_init = {.pipes = {-1, -1}, .ends = {-1, -1}, .signals = -1, .null = -1};
+
+void wake_exec(struct joblet_ring_header *ring) {
+  // Between what was just published and the look at the flag; see joblet_ring.h for what breaks without it.
+  __atomic_thread_fence(__ATOMIC_SEQ_CST);
+  // A full FIFO (EAGAIN) holds a wake-up already.
+  if (__atomic_load_n(&ring->exec_waiting, __ATOMIC_RELAXED)) sys(write, JOBLET_FD_DATA, "d", 1);
+}
+
+void publish_phase(struct joblet_ring_header *ring, enum joblet_phase phase) {
+  __atomic_store_n(&ring->phase, phase, __ATOMIC_RELEASE);
+  wake_exec(ring);
+}
+
+void publish_end(struct joblet_ring_header *ring, enum joblet_end_kind kind, int code) {
+  ring->end_kind = kind;
+  ring->end_code = code;
+  ring->ended_at = now(CLOCK_REALTIME);
+  publish_phase(ring, JOBLET_PHASE_ENDED);
+}
+
+// PID 1 stays: its end would be the end of every process here, before exec has read why.
+static __attribute__((noreturn)) void stay(void) {
+  for (;;) sys(ppoll, 0, 0, 0, 0, 0);
+}
+
+static __attribute__((noreturn)) void fail(struct init *init, struct failure failure) {
+  init->ring->setup_step = failure.step;
+  init->ring->setup_errno = failure.error;
+  publish_end(init->ring, JOBLET_END_SETUP, 0);
+  stay();
+}
+
+static void check(struct init *init, struct failure failure) {
+  if (failure.error) fail(init, failure);
+}
+
+// Maps the ring as joblet_ring.h says: header, data, data again.
+static int map_ring(struct init *init) {
+  long size = sys(lseek, JOBLET_FD_RING, 0, SEEK_END);
+  if (size < JOBLET_RING_HEADER_SIZE) return -EINVAL;
+  long data = size - JOBLET_RING_HEADER_SIZE;
+  long base = sys(mmap, 0, size + data, PROT_NONE, MAP_PRIVATE | MAP_ANONYMOUS, -1, 0);
+  if (base < 0 && base > -4096) return (int)base;
+  long first = sys(mmap, base, size, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, JOBLET_FD_RING, 0);
+  long second = sys(mmap, base + size, data, PROT_READ | PROT_WRITE, MAP_SHARED | MAP_FIXED, JOBLET_FD_RING,
+                    JOBLET_RING_HEADER_SIZE);
+  if (first != base || second != base + size) return -ENOMEM;
+  init->ring = (struct joblet_ring_header *)base;
+  return joblet_writer_open(&init->writer, init->ring, (uint8_t *)base + JOBLET_RING_HEADER_SIZE, (uint64_t)data);
+}
+
+static int map_plan(struct init *init) {
+  long size = sys(lseek, JOBLET_FD_PLAN, 0, SEEK_END);
+  if (size <= 0) return -EINVAL;
+  long base = sys(mmap, 0, size, PROT_READ, MAP_PRIVATE, JOBLET_FD_PLAN, 0);
+  if (base < 0 && base > -4096) return (int)base;
+  return joblet_plan_open(&init->plan, (const void *)base, (uint64_t)size);
+}
+
+// Sleeps until exec says that the job's start is written down. A signal meanwhile stays pending and reaches the payload.
+static void wait_for_go(struct init *init) {
+  while (!__atomic_load_n(&init->ring->go, __ATOMIC_ACQUIRE)) {
+    struct pollfd entry = {.fd = JOBLET_FD_SPACE, .events = POLLIN};
+    sys(ppoll, &entry, 1, 0, 0, 0);
+    char drained[64];
+    sys(read, JOBLET_FD_SPACE, drained, sizeof drained);
+  }
+}
+
+__attribute__((used, noreturn)) void joblet_init_main(void) {
+  struct init *init = &the_init;
+  uint64_t all = ~0ull;
+  sys(rt_sigprocmask, 0 /* SIG_BLOCK */, &all, 0, 8);
+  sys(umask, 0);
+  // Without a ring there is nobody to tell: exec sees PID 1 end without a word and says so.
+  if (map_ring(init) < 0) sys(exit_group, 70);
+  int error = map_plan(init);
+  if (error < 0) fail(init, (struct failure){JOBLET_SETUP_STEP(JOBLET_OP_READ_PLAN, 0), -error});
+
+  check(init, build_root(init));
+  check(init, prepare_payload(init));
+  publish_phase(init->ring, JOBLET_PHASE_READY);
+  wait_for_go(init);
+
+  int errors = -1;
+  check(init, start_payload(init, &errors));
+  // Before the payload's exec is waited for, so that no program of the job ever runs beside a PID 1 with the host's rights
+  // for longer than this takes.
+  struct failure failure = drop_privileges(init);
+  if (failure.error) {
+    sys(write, JOBLET_FD_PAY_KILL, "1", 1);
+    fail(init, failure);
+  }
+  check(init, payload_result(errors));
+  init->ring->payload_pid = (uint32_t)init->payload;
+  init->ring->started_at = now(CLOCK_REALTIME);
+  publish_phase(init->ring, JOBLET_PHASE_RUNNING);
+  supervise(init);
+  stay();
+}

@@ -58,7 +58,7 @@ enum joblet_plan_op {
   // The payload's process, cloned into pay/ after exec's go.
   JOBLET_OP_CGROUP_NAMESPACE = 0x0201,
   JOBLET_OP_STDIO = 0x0202,            // setsid, stdin /dev/null, pipes; n0 1: one pipe for stdout and stderr
-  JOBLET_OP_RLIMIT = 0x0203,           // n0 resource, n1 soft, n2 hard
+  JOBLET_OP_RLIMIT = 0x0203,           // n0 resource, n1 soft, n2 hard; never above what exec itself has
   JOBLET_OP_USER_NAMESPACE = 0x0204,
   JOBLET_OP_IDS = 0x0205,              // n0 uid, n1 gid, inside the user namespace; no supplementary groups
   JOBLET_OP_KEYRING = 0x0206,

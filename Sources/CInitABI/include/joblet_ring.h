@@ -5,7 +5,8 @@
 // The file outlives both programs: a restarted exec maps it again and goes on at `acked`.
 //
 // Offsets count bytes since the job's start and never wrap; an entry stands at `offset & (data_size - 1)`, 8-byte aligned.
-// Each side writes only its own cache lines. joblet-exec trusts nothing it reads here: offsets, lengths, seq and counts are
+// Each side writes only its own cache lines: every group below is 64 bytes long, kept so by padding and not by alignment
+// attributes, which Swift can't import. joblet-exec trusts nothing it reads here: offsets, lengths, seq and counts are
 // checked, and a ring that lies ends its job.
 #pragma once
 #include <stdint.h>
@@ -53,14 +54,14 @@ struct joblet_ring_header {
 
   // Written by joblet-init. `reserved` is raised before bytes are written, `head` after: a reader that copied an entry at
   // offset X has true bytes if `reserved - X <= data_size` still holds after the copy.
-  _Alignas(64) uint64_t reserved;
+  uint64_t reserved;
   uint64_t head;
   uint64_t next_seq;      // the seq of the next record, 1 at first; published with head
   uint32_t init_waiting;  // 1 while joblet-init sleeps for want of space: exec then writes a byte to the space FIFO
   uint32_t pad1[9];
 
   // Written by joblet-init: the job's life and end. Valid as `phase` says (release / acquire).
-  _Alignas(64) uint32_t phase;     // enum joblet_phase
+  uint32_t phase;     // enum joblet_phase
   uint32_t end_kind;               // enum joblet_end_kind
   int32_t end_code;
   uint32_t timed_out;              // 1 if joblet-init's own timer ended the job
@@ -69,10 +70,10 @@ struct joblet_ring_header {
   uint32_t setup_step;             // JOBLET_SETUP_STEP of joblet_plan.h: the op that failed, and its index in the plan
   int32_t setup_errno;
   uint32_t payload_pid;            // as seen from joblet-init's pid namespace
-  uint32_t pad2[3];
+  uint32_t pad2[5];
 
   // Written by joblet-exec. Everything before `acked` is on disk; joblet-init may overwrite it.
-  _Alignas(64) uint64_t acked;
+  uint64_t acked;
   uint64_t acked_seq;
   uint32_t exec_waiting;  // 1 while exec sleeps: joblet-init then writes a byte to the data FIFO
   uint32_t go;            // 1: start the payload (the job's `started` record is safe)
@@ -80,7 +81,7 @@ struct joblet_ring_header {
   uint32_t pad3[9];
 
   uint8_t rest[JOBLET_RING_HEADER_SIZE - 64 * 4];
-} __attribute__((aligned(64)));
+};
 
 // The exec side of the protocol, so that the memory order is written down once.
 //

@@ -1,0 +1,58 @@
+// joblet-init: PID 1 of a job. It builds the job's root by the plan (root.c, devices.c), starts the payload (payload.c), and is
+// reaper, reader and timer until the end (supervise.c).
+#pragma once
+#include "joblet_output.h"
+#include "joblet_plan.h"
+#include "joblet_ring.h"
+#include "sys.h"
+
+// errno values by name, without <errno.h>.
+#include <asm/errno.h>
+
+struct init {
+  struct joblet_plan plan;
+  struct joblet_ring_header *ring;
+  struct joblet_writer writer;
+
+  int signals;     // signalfd of everything PID 1 reacts to
+  int pipes[2];    // read ends: stdout, stderr; -1 once at their end, or with one pipe for both
+  int ends[2];     // write ends, for the payload
+  int null;        // the job's own /dev/null
+  int64_t timeout, grace;  // nanoseconds; timeout 0: none
+  int32_t payload;         // pid
+};
+
+// A step of the plan that failed, or 0.
+struct failure {
+  uint32_t step;  // JOBLET_SETUP_STEP
+  int error;      // positive errno; 0 is success
+};
+
+// Runs the first phase: the job's namespaces and root.
+struct failure build_root(struct init *init);
+long make_devices(uint64_t shared_memory_size);
+
+// Helpers of root.c that devices.c needs too. Paths are relative to the new root, the current directory.
+long mount_tmpfs(const char *target, uint64_t size, uint64_t mode, unsigned long flags);
+long bind_attributes(const char *path, uint64_t attributes);
+
+// Makes what the payload needs from PID 1: pipes, /dev/null, signalfd. After the root: /dev/null is the job's own.
+struct failure prepare_payload(struct init *init);
+// Clones the payload into pay/. It reports a step that fails through the returned pipe, which closes at its exec.
+struct failure start_payload(struct init *init, int *errors);
+// What the payload's process reports: waits for its exec or its failure.
+struct failure payload_result(int errors);
+
+// Runs the last phase: joblet-init gives up what it does not need any more.
+struct failure drop_privileges(struct init *init);
+// In the user namespace already: empties the bounding and ambient sets and keeps only `keep` (a mask) of the others.
+long drop_capabilities(uint32_t keep);
+long load_filter(const struct joblet_plan_cursor *cursor);
+
+// Reads output, reaps, times out and forwards signals until the job has ended, and says so in the ring.
+void supervise(struct init *init);
+
+// Wakes exec if it sleeps; call after publishing anything in the ring.
+void wake_exec(struct joblet_ring_header *ring);
+void publish_phase(struct joblet_ring_header *ring, enum joblet_phase phase);
+void publish_end(struct joblet_ring_header *ring, enum joblet_end_kind kind, int code);
