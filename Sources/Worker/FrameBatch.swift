@@ -1,4 +1,5 @@
 import Glibc
+import LinuxKernel
 import JobletWire
 
 /// Frames gathered for writev(2): headers in one block, log payloads straight from their rings. Confined to one thread.
@@ -64,7 +65,7 @@ final class FrameBatch {
 
   /// Writes what the socket takes.
   /// - Returns: true when the batch is empty, false when the socket is full.
-  func flush(to fd: CInt) throws(SystemCallError) -> Bool {
+  func flush(to fd: CInt) throws(Errno) -> Bool {
     while firstVector < vectorCount {
       let count = min(vectorCount - firstVector, 1024)
       guard let base = vectors.baseAddress else { return true }
@@ -76,7 +77,7 @@ final class FrameBatch {
       if written < 0 {
         if errno == EINTR { continue }
         if errno == EAGAIN { return false }
-        throw SystemCallError("sendmsg", "persist")
+        throw Errno(errno, "sendmsg", "persist")
       }
       advance(written)
     }

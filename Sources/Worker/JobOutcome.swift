@@ -1,7 +1,7 @@
 import JobletModel
 
 /// A job that never ran: which step failed, and why.
-package struct SetupFailure: Error, Hashable, Sendable, Codable {
+package struct SetupProblem: Error, Hashable, Sendable, Codable {
   /// The step's name: `exec`, `pivot_root`, `cgroup`.
   package var step: String
   package var message: String
@@ -20,7 +20,7 @@ package struct EndFacts: Hashable, Sendable {
   /// joblet-init's report; nil if it died without one.
   package var report: EndReport?
   /// The report's setup failure in words.
-  package var setup: SetupFailure?
+  package var setup: SetupProblem?
   /// Why the ring is not believed.
   package var fault: String?
   package var isCanceled = false

@@ -1,5 +1,6 @@
 import CEvents
 import Glibc
+import LinuxKernel
 import Synchronization
 
 /// Threads for what may block: never the cooperative pool.
@@ -31,7 +32,7 @@ package enum KeptThread {
       }, argument)
     guard code == 0 else {
       Unmanaged<Body>.fromOpaque(argument).release()
-      throw SystemCallError("pthread_create", name, code)
+      throw Errno(code, "pthread_create", name)
     }
     pthread_detach(thread)
   }
@@ -49,7 +50,7 @@ package final class WorkQueue: Sendable {
   /// - Parameter threads: how many pieces of work may run at once.
   package init(name: String, threads: Int) throws {
     wakeup = eventfd(0, ce_eventfd_cloexec | ce_eventfd_semaphore)
-    guard wakeup >= 0 else { throw SystemCallError("eventfd", name) }
+    guard wakeup >= 0 else { throw Errno(errno, "eventfd", name) }
     for number in 0..<threads {
       try KeptThread.start(name: "\(name)-\(number)") { [self] in run() }
     }

@@ -1,5 +1,6 @@
 import CEvents
 import Glibc
+import LinuxKernel
 import Synchronization
 
 /// A thread of its own with an epoll(7) loop that is also an actor's executor: everything the actor does and every
@@ -27,11 +28,11 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
   /// Starts the loop's thread. It runs until the process ends.
   package init(name: String) throws {
     epoll = epoll_create1(ce_epoll_cloexec)
-    guard epoll >= 0 else { throw SystemCallError("epoll_create1", name) }
+    guard epoll >= 0 else { throw Errno(errno, "epoll_create1", name) }
     wakeup = eventfd(0, ce_eventfd_cloexec | ce_eventfd_nonblock)
-    guard wakeup >= 0 else { throw SystemCallError("eventfd", name) }
+    guard wakeup >= 0 else { throw Errno(errno, "eventfd", name) }
     var event = epoll_event(events: ce_in, data: epoll_data(u64: 0))
-    guard epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event) == 0 else { throw SystemCallError("epoll_ctl", name) }
+    guard epoll_ctl(epoll, EPOLL_CTL_ADD, wakeup, &event) == 0 else { throw Errno(errno, "epoll_ctl", name) }
     try KeptThread.start(name: name) { [self] in run() }
   }
 
@@ -67,7 +68,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
     let token = nextToken
     nextToken += 1
     var event = epoll_event(events: events, data: epoll_data(u64: token))
-    guard epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 else { throw SystemCallError("epoll_ctl", "add") }
+    guard epoll_ctl(epoll, EPOLL_CTL_ADD, fd, &event) == 0 else { throw Errno(errno, "epoll_ctl", "add") }
     sources[token] = handler
     return token
   }
@@ -76,7 +77,7 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
   package func change(fd: CInt, token: UInt64, events: UInt32) throws {
     checkIsolated()
     var event = epoll_event(events: events, data: epoll_data(u64: token))
-    guard epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0 else { throw SystemCallError("epoll_ctl", "change") }
+    guard epoll_ctl(epoll, EPOLL_CTL_MOD, fd, &event) == 0 else { throw Errno(errno, "epoll_ctl", "change") }
   }
 
   package func unwatch(fd: CInt, token: UInt64) {

@@ -1,4 +1,5 @@
 import Glibc
+import LinuxKernel
 import JobletModel
 import JobletWire
 
@@ -9,15 +10,15 @@ final class PersistSocket {
   private var filled = 0
 
   /// Connects to a unix socket. Returns at once: a unix socket connects or refuses without waiting.
-  init(path: String) throws(SystemCallError) {
+  init(path: String) throws(Errno) {
     fd = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
-    guard fd >= 0 else { throw SystemCallError("socket", path) }
+    guard fd >= 0 else { throw Errno(errno, "socket", path) }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
     guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
       close(fd)
-      throw SystemCallError("connect", path, ENAMETOOLONG)
+      throw Errno(ENAMETOOLONG, "connect", path)
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
     let result = withUnsafePointer(to: &address) {
@@ -26,7 +27,7 @@ final class PersistSocket {
       }
     }
     guard result == 0 else {
-      let error = SystemCallError("connect", path)
+      let error = Errno(errno, "connect", path)
       close(fd)
       throw error
     }
@@ -48,7 +49,7 @@ final class PersistSocket {
       if count < 0 {
         if errno == EINTR { continue }
         if errno == EAGAIN { return true }
-        throw SystemCallError("recv", "persist")
+        throw Errno(errno, "recv", "persist")
       }
       if count == 0 { return false }
       filled += count

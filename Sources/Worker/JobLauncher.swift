@@ -1,0 +1,127 @@
+import Cgroups
+import FoundationEssentials
+import Glibc
+import JobletConfig
+import JobletModel
+import LinuxKernel
+import Sandbox
+
+/// joblet-init of one job, as a class because a job shares it between threads.
+package final class InitProcess: Sendable {
+  package let handle: ProcessHandle
+  init(_ handle: consuming ProcessHandle) { self.handle = handle }
+}
+
+/// A job whose joblet-init was cloned.
+struct LaunchedJob: Sendable {
+  var process: InitProcess
+  var files: JobFiles
+  var firstID: UInt32
+  var plan: Plan
+}
+
+/// What every launch needs, made once at start. Everything here blocks: it runs on threads kept for it.
+struct JobLauncher: Sendable {
+  let spawner: SharedSpawner
+  let cgroups: CgroupRoot
+  let namespaces: NamespaceStock
+  let settings: SandboxSettings
+  let filters: SeccompFilters
+  /// `filesystem.baseDir`.
+  let workspaces: String
+  let ringSize: Int
+  let maxRecords: Int
+
+  final class SharedSpawner: Sendable {
+    let spawner: InitSpawner
+    init(_ spawner: consuming InitSpawner) { self.spawner = spawner }
+  }
+
+  /// What a job is made from.
+  struct Order: Sendable {
+    var job: JobID
+    /// With the real values of its secrets.
+    var request: JobRequest
+    var timeout: Duration?
+    var directory: JobStateDirectory
+    /// Made at admission; nil for a job that waited in the queue.
+    var files: JobFiles?
+  }
+
+  /// Makes everything the job needs, in the order of its cost if it fails, and clones joblet-init last.
+  ///
+  /// A failure gives back what was made, except the workspace and the cgroup's directories, which the teardown removes as
+  /// for any job.
+  func launch(_ order: Order) throws(SetupProblem) -> LaunchedJob {
+    let files = try step("ring") {
+      try order.files ?? JobFiles(creating: order.directory, ringSize: ringSize, maxRecords: maxRecords)
+    }
+    let namespace = try namespaces.take()
+    do {
+      let plan = try makePlan(order)
+      let cgroup = JobCgroup(root: cgroups, name: "\(order.job)")
+      try step("cgroup") { try cgroup.create(root: cgroups, limits: limits(order.request.limits)) }
+      try step("workspace") { try makeWorkspace(order.job) }
+      let process = try step("joblet-init") { try spawn(plan, cgroup, files, namespace) }
+      let note = try step("launch note") { () throws in
+        let note = LaunchNote(
+          pid: process.handle.pid, startTime: try process.handle.startTime(), firstID: namespace.firstID)
+        try order.directory.saveLaunch(note)
+        return note
+      }
+      return LaunchedJob(process: process, files: files, firstID: note.firstID, plan: plan)
+    } catch {
+      // Nothing was started with these IDs that outlives the teardown's kill; the workspace is still empty.
+      namespaces.giveBack(namespace.firstID)
+      throw error
+    }
+  }
+
+  private func makePlan(_ order: Order) throws(SetupProblem) -> Plan {
+    do {
+      return try Plan(
+        request: order.request, id: order.job, timeout: order.timeout, workspace: "\(workspaces)/\(order.job)/work",
+        settings: settings, filters: filters)
+    } catch {
+      throw SetupProblem(step: "plan", message: "\(error)")
+    }
+  }
+
+  private func limits(_ limits: Limits) -> CgroupLimits {
+    CgroupLimits(
+      cpuPercent: limits.cpuPercent, memoryBytes: limits.memoryMB.map { Int64($0) << 20 }, pids: limits.pids)
+  }
+
+  /// The workspace's parent is root's alone: a job may leave set-user-ID files in there, which nobody must reach.
+  private func makeWorkspace(_ job: JobID) throws {
+    let outer = "\(workspaces)/\(job)"
+    let inner = "\(outer)/work"
+    try Kernel.call("mkdir", outer) { mkdir(outer, 0o700) }
+    try Kernel.call("mkdir", inner) { mkdir(inner, 0o755) }
+    try Kernel.call("chown", inner) { chown(inner, settings.runAs.uid, settings.runAs.gid) }
+  }
+
+  private func spawn(
+    _ plan: Plan, _ cgroup: JobCgroup, _ files: JobFiles, _ namespace: JobNamespace
+  ) throws -> InitProcess {
+    let memory = try FileDescriptor.sealedMemory(named: "joblet-plan", plan.encoded())
+    let pay = try cgroup.payLeaf.open()
+    let payKill = try cgroup.openPayKill()
+    let initLeaf = try cgroup.initLeaf.open()
+    return InitProcess(
+      try spawner.spawner.spawn(
+        InitDescriptors(
+          plan: memory.raw, ring: files.ring.descriptor, dataFifo: files.data.descriptor.raw,
+          spaceFifo: files.space.descriptor.raw, userNamespace: namespace.namespace.descriptor.raw,
+          payCgroup: pay.raw, payKill: payKill.raw),
+        cgroup: initLeaf.raw))
+  }
+
+  private func step<T>(_ name: String, _ body: () throws -> T) throws(SetupProblem) -> T {
+    do {
+      return try body()
+    } catch {
+      throw SetupProblem(step: name, message: "\(error)")
+    }
+  }
+}

@@ -1,0 +1,131 @@
+import FoundationEssentials
+import Glibc
+import JobletModel
+import LinuxKernel
+
+/// What was written down about a job's PID 1, to find it again.
+package struct LaunchNote: Codable, Hashable, Sendable {
+  package var pid: Int32
+  /// Field 22 of /proc/PID/stat: with the PID it names one process.
+  package var startTime: UInt64
+  /// The first of the job's host IDs.
+  package var firstID: UInt32
+
+  enum CodingKeys: String, CodingKey {
+    case pid
+    case startTime = "start_time"
+    case firstID = "first_id"
+  }
+
+  package init(pid: Int32, startTime: UInt64, firstID: UInt32) {
+    self.pid = pid
+    self.startTime = startTime
+    self.firstID = firstID
+  }
+}
+
+/// `/run/joblet/jobs/<id>/`: everything about a job that a restarted exec needs. On tmpfs and for root alone (0700), so that
+/// the request's secrets may stand here until the job starts and never reach a disk.
+///
+/// | file | what | until |
+/// | --- | --- | --- |
+/// | `request` | the request, secrets masked (JSON) | the end |
+/// | `secret` | the secrets' values (JSON, 0600) | the payload starts |
+/// | `record` | the newest record (JSON), as persist gets it | the end |
+/// | `launch` | ``LaunchNote`` (JSON) | the end |
+/// | `ring`, `data`, `space` | the output | the end |
+package struct JobStateDirectory: Sendable {
+  package let path: String
+
+  package init(root: String, job: JobID) { path = "\(root)/\(job)" }
+
+  package var ring: String { "\(path)/ring" }
+  package var dataFifo: String { "\(path)/data" }
+  package var spaceFifo: String { "\(path)/space" }
+
+  /// Makes the directory and writes what starts the job; the values of `request.secretEnv` are real here.
+  package func create(request: JobRequest, record: [UInt8]) throws {
+    try Kernel.call("mkdir", path) { mkdir(path, 0o700) }
+    do {
+      if !request.secretEnv.isEmpty { try write("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
+      var masked = request
+      masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
+      try write("request", Array(try JSONEncoder().encode(masked)))
+      // The record last: a directory without one is a job that was never admitted.
+      try write("record", record)
+    } catch {
+      remove()
+      throw error
+    }
+  }
+
+  package func saveRecord(_ record: [UInt8]) throws(Errno) { try write("record", record) }
+
+  package func saveLaunch(_ note: LaunchNote) throws { try write("launch", Array(try JSONEncoder().encode(note))) }
+
+  /// The secrets' last moment on the host.
+  package func removeSecret() throws(Errno) {
+    let file = "\(path)/secret"
+    guard unlink(file) != 0, errno != ENOENT else { return }
+    throw Errno(errno, "unlink", file)
+  }
+
+  package func loadRecord() throws -> JobRecord { try load(JobRecord.self, "record") }
+
+  /// Nil if nothing was launched.
+  package func loadLaunch() throws -> LaunchNote? {
+    access("\(path)/launch", F_OK) == 0 ? try load(LaunchNote.self, "launch") : nil
+  }
+
+  /// The request with its secrets. Without the file the secrets stay masked: the job has started and needs them no more.
+  package func loadRequest() throws -> JobRequest {
+    var request = try load(JobRequest.self, "request")
+    if access("\(path)/secret", F_OK) == 0 {
+      request.secretEnv = try load([String: String].self, "secret")
+    }
+    return request
+  }
+
+  /// Removes the directory. What can't be removed is found, and removed, at the next start.
+  package func remove() {
+    for name in ["record", "request", "secret", "launch", "ring", "data", "space"] {
+      unlink("\(path)/\(name)")
+      unlink("\(path)/.\(name)")
+    }
+    rmdir(path)
+  }
+
+  /// What a launch left that did not come to its go, so that a new one can start afresh.
+  package func removeLaunch() {
+    for name in ["launch", "ring", "data", "space"] { unlink("\(path)/\(name)") }
+  }
+
+  /// The jobs that have a directory.
+  package static func jobs(root: String) throws(Errno) -> [JobID] {
+    guard let handle = opendir(root) else { throw Errno(errno, "opendir", root) }
+    defer { closedir(handle) }
+    var jobs: [JobID] = []
+    while let entry = readdir(handle) {
+      if let job = JobID(entryName(entry)) { jobs.append(job) }
+    }
+    return jobs.sorted()
+  }
+
+  /// Replaces a file as a whole: a reader sees the old or the new one.
+  private func write(_ name: String, _ bytes: [UInt8]) throws(Errno) {
+    let temporary = "\(path)/.\(name)"
+    let file = try FileDescriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+    try file.writeAll(bytes)
+    try Kernel.call("rename", "\(path)/\(name)") { rename(temporary, "\(path)/\(name)") }
+  }
+
+  private func load<T: Decodable>(_ type: T.Type, _ name: String) throws -> T {
+    let file = try FileDescriptor.open("\(path)/\(name)", O_RDONLY | O_NOFOLLOW)
+    return try JSONDecoder().decode(type, from: Data(try file.readAll(limit: 16 << 20)))
+  }
+}
+
+/// The name in a directory entry.
+func entryName(_ entry: UnsafeMutablePointer<dirent>) -> String {
+  withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+}
