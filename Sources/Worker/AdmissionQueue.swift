@@ -24,6 +24,8 @@ package struct AdmissionQueue: Sendable {
   package var waitingCount: Int { waiting.count - head }
   private var hasSlot: Bool { maxRunning == 0 || running.count < maxRunning }
 
+  package func isRunning(_ job: JobID) -> Bool { running.contains(job) }
+
   package mutating func admit(_ job: JobID) -> Decision {
     if hasSlot, waitingCount == 0 {
       running.insert(job)

@@ -28,6 +28,12 @@ struct JobTeardown: Sendable {
     return facts
   }
 
+  /// Kills the payload and all it started; joblet-init stays and reports.
+  func killPayload(_ job: JobID) throws {
+    let cgroup = JobCgroup(root: cgroups, name: "\(job)")
+    if cgroup.payLeaf.exists { try cgroup.killPayload() }
+  }
+
   /// Kills the whole job, joblet-init too.
   func kill(_ job: JobID) throws {
     let cgroup = JobCgroup(root: cgroups, name: "\(job)")
@@ -43,11 +49,12 @@ struct JobTeardown: Sendable {
     try TreeRemover.remove("\(job)", in: workspaces)
   }
 
-  private func reap(_ process: InitProcess) throws {
+  private func reap(_ process: InitProcess) throws(Errno) {
     do {
       _ = try process.handle.wait()
-    } catch let error as Errno where error.code == ECHILD {
-      // It belongs to an exec that is gone; whoever inherited it reaps it.
+    } catch {
+      // Not our child: it belonged to an exec that is gone, and whoever inherited it reaps it.
+      guard error.code == ECHILD else { throw error }
     }
   }
 

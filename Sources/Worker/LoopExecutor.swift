@@ -11,10 +11,14 @@ import Synchronization
 package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
   package typealias Handler = (_ events: UInt32) -> Void
 
+  private enum Work {
+    case job(UnownedJob)
+    case call(@Sendable () -> Void)
+  }
+
   private struct Inbox: ~Copyable {
-    var jobs: [UnownedJob] = []
+    var jobs: [Work] = []
     var isAwake = false
-    var stopped = false
   }
 
   private let epoll: CInt
@@ -39,9 +43,15 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
   // MARK: The executor
 
   package func enqueue(_ job: consuming ExecutorJob) {
-    let job = UnownedJob(job)
+    put(.job(UnownedJob(job)))
+  }
+
+  /// Runs `call` on the loop's thread: for other threads, without the detour of a task.
+  package func post(_ call: @escaping @Sendable () -> Void) { put(.call(call)) }
+
+  private func put(_ work: sending Work) {
     let wake = inbox.withLock { inbox in
-      inbox.jobs.append(job)
+      inbox.jobs.append(work)
       defer { inbox.isAwake = true }
       return !inbox.isAwake
     }
@@ -127,7 +137,12 @@ package final class LoopExecutor: SerialExecutor, @unchecked Sendable {
       defer { inbox.jobs.removeAll(keepingCapacity: false) }
       return inbox.jobs
     }
-    for job in jobs { job.runSynchronously(on: asUnownedSerialExecutor()) }
+    for work in jobs {
+      switch work {
+      case .job(let job): job.runSynchronously(on: asUnownedSerialExecutor())
+      case .call(let call): call()
+      }
+    }
     let more = inbox.withLock { inbox in
       inbox.isAwake = !inbox.jobs.isEmpty
       return inbox.isAwake

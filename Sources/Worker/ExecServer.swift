@@ -1,0 +1,129 @@
+import FoundationEssentials
+import JobletModel
+import JobletWire
+import Logging
+
+/// exec.sock: what the gateway may ask of this node. One request at a time on a connection; `events` takes its connection over.
+struct ExecServer: Sendable {
+  let supervisor: JobSupervisor
+  let logger: Logger
+
+  /// The longest request: a job's command, arguments and environment are at most 1 MiB, six times that as escaped JSON.
+  static let maxPayload = 8 << 20
+
+  /// Serves one connection until its peer closes it.
+  func serve(_ connection: FrameConnection) async throws {
+    while let frame = try await connection.next() {
+      if frame.header.type == .events { return try await streamEvents(connection) }
+      do {
+        try await connection.send(try await answer(frame, connection))
+      } catch let problem as Problem {
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: problem))
+      } catch let error as ValidationError {
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: Problem(error)))
+      }
+    }
+  }
+
+  private func answer(_ frame: Frame, _ connection: FrameConnection) async throws -> [Frame] {
+    switch frame.header.type {
+    case .ping:
+      return [Frame(FrameHeader(.done))]
+    case .run:
+      let request = try frame.decode(RunRequest.self)
+      return try await audited("run", request.caller, connection) {
+        let record = try await supervisor.run(request.request, caller: request.caller)
+        return ([try reply(record)], record.id)
+      }
+    case .status:
+      return [try reply(try await supervisor.status(frame.header.job))]
+    case .stop:
+      let request = try frame.decode(StopRequest.self)
+      return try await audited("stop", request.caller, connection, job: request.job) {
+        ([try reply(try await supervisor.stop(request))], request.job)
+      }
+    case .deleteJob:
+      let caller = try frame.decode(Caller.self)
+      let job = frame.header.job
+      return try await audited("delete", caller, connection, job: job) {
+        try await supervisor.delete(job)
+        return ([Frame(FrameHeader(.done, job: job))], job)
+      }
+    case .output:
+      return try await output(try frame.decode(OutputRequest.self))
+    default:
+      // The stream can't be trusted from here on: the connection is closed with this.
+      throw FrameError.unexpected(frame.header.type)
+    }
+  }
+
+  private func reply(_ record: JobRecord) throws -> Frame {
+    try Frame(FrameHeader(.record, job: record.id, seq: record.version), json: record)
+  }
+
+  private func output(_ request: OutputRequest) async throws -> [Frame] {
+    do {
+      let (frames, state) = try await supervisor.output(request)
+      return frames + [try Frame(FrameHeader(.outputState, job: request.job), json: state)]
+    } catch let fault as RingFault {
+      throw Problem(.internalError, "the job's output ring can't be believed: \(fault)")
+    }
+  }
+
+  /// Writes exec's own audit line for a mutation, whatever the gateway writes: a gateway taken over can't forge it.
+  private func audited(
+    _ operation: String, _ caller: Caller, _ connection: FrameConnection, job: JobID? = nil,
+    _ body: () async throws -> ([Frame], JobID)
+  ) async throws -> [Frame] {
+    var metadata: Logger.Metadata = [
+      "operation": "\(operation)", "caller": "\(ExecServer.printable(caller.name))", "role": "\(caller.role.rawValue)",
+      "request_id": "\(ExecServer.printable(caller.requestID))", "peer_pid": "\(connection.peer.pid)",
+      "peer_uid": "\(connection.peer.uid)",
+    ]
+    if let job { metadata["job"] = "\(job)" }
+    do {
+      let (frames, job) = try await body()
+      metadata["job"] = "\(job)"
+      metadata["outcome"] = "ok"
+      logger.info("audit", metadata: metadata)
+      return frames
+    } catch {
+      metadata["outcome"] = "\((error as? Problem)?.kind.rawValue ?? "error")"
+      logger.info("audit", metadata: metadata)
+      throw error
+    }
+  }
+
+  /// What a caller calls itself, safe for a log line.
+  static func printable(_ text: String) -> String {
+    String(String.UnicodeScalarView(text.unicodeScalars.prefix(128).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
+  }
+
+  // MARK: Events
+
+  /// The snapshot, `done`, then changes until the peer leaves.
+  private func streamEvents(_ connection: FrameConnection) async throws {
+    let number = await supervisor.subscribe()
+    do {
+      try await withThrowingTaskGroup(of: Void.self) { group in
+        group.addTask {
+          // Nothing more may come on this connection; its end is the listener's.
+          if let frame = try await connection.next() { throw FrameError.unexpected(frame.header.type) }
+        }
+        group.addTask {
+          let snapshot = try await supervisor.takeChanges(number).map(reply)
+          try await connection.send(snapshot + [Frame(FrameHeader(.done))])
+          while true {
+            try await connection.send(try await supervisor.changes(number).map(reply))
+          }
+        }
+        defer { group.cancelAll() }
+        try await group.next()
+      }
+    } catch {
+      await supervisor.unsubscribe(number)
+      throw error
+    }
+    await supervisor.unsubscribe(number)
+  }
+}

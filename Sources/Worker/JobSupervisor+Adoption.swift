@@ -1,0 +1,171 @@
+import FoundationEssentials
+import Glibc
+import JobletModel
+import LinuxKernel
+import Logging
+import Sandbox
+
+/// What one state directory holds, read back.
+struct FoundJob: Sendable {
+  var id: JobID
+  var record: JobRecord
+  var request: JobRequest
+  var launch: LaunchNote?
+  var files: JobFiles?
+  var process: InitProcess?
+  var facts: AdoptionFacts
+}
+
+extension FoundJob {
+  /// Reads a job's state directory. Blocks; never throws for a missing piece that a crash explains.
+  static func read(_ id: JobID, root: String) throws -> FoundJob {
+    let directory = JobStateDirectory(root: root, job: id)
+    let record = try directory.loadRecord()
+    let request = try directory.loadRequest()
+    let launch = try directory.loadLaunch()
+    var files: JobFiles?
+    if access(directory.ring, F_OK) == 0 {
+      do {
+        files = try JobFiles(opening: directory)
+      } catch {
+        // Cut off while it was made: no joblet-init was ever given it. With a launch note it was, and then it is damage.
+        if launch != nil { throw error }
+      }
+    }
+    let process = try launch.flatMap { try findInit($0) }
+    let ring = files?.ring
+    return FoundJob(
+      id: id, record: record, request: request, launch: launch, files: files, process: process,
+      facts: AdoptionFacts(
+        status: record.status, phase: ring.flatMap { RingPhase(rawValue: $0.load32(RingLayout.Field.phase)) },
+        hasGo: ring.map { $0.load32(RingLayout.Field.go) != 0 } ?? false, isInitAlive: process != nil))
+  }
+
+  /// The process that was written down, if it is still that one: a PID alone may have been given to another.
+  static func findInit(_ note: LaunchNote) throws(Errno) -> InitProcess? {
+    do {
+      // The handle first, the check after: from the handle on, the PID can't change its meaning.
+      let handle = try ProcessHandle.open(pid: note.pid)
+      guard try handle.isAlive(), try handle.startTime() == note.startTime else { return nil }
+      return InitProcess(handle)
+    } catch {
+      guard error.code == ESRCH || error.code == ENOENT else { throw error }
+      return nil
+    }
+  }
+}
+
+extension JobSupervisor {
+  /// Takes over what an earlier exec left, before anything else: running jobs keep their supervision, whatever the gate says.
+  /// - Returns: how many jobs were found.
+  func adopt() async throws -> Int {
+    let root = settings.stateRoot
+    let (found, broken) = try await removing.run {
+      var found: [FoundJob] = []
+      var broken: [(JobID, String)] = []
+      for id in try JobStateDirectory.jobs(root: root) {
+        do { found.append(try FoundJob.read(id, root: root)) } catch { broken.append((id, "\(error)")) }
+      }
+      return (found, broken)
+    }
+    // IDs first: no new namespace may get the range of a job that lives.
+    for job in found {
+      guard let note = job.launch else { continue }
+      if !launcher.namespaces.adopt(note.firstID) {
+        logger.warning(
+          "an adopted job's IDs are outside isolation.id_pool or in use twice",
+          metadata: ["job": "\(job.id)", "first_id": "\(note.firstID)"])
+      }
+    }
+    for job in found { try await adopt(job) }
+    for (id, error) in broken { await abandon(id, error) }
+    try await removeStrayCgroups()
+    return found.count
+  }
+
+  private func adopt(_ found: FoundJob) async throws {
+    let decision = AdoptionDecision(found.facts)
+    logger.info("adopting a job", metadata: ["job": "\(found.id)", "decision": "\(decision)"])
+    let state: JobStateMachine.State =
+      switch decision {
+      case .drain: .draining
+      case .requeue: .queued
+      case .supervise where !found.facts.hasGo: .initializing
+      case .supervise, .collect, .lost: .running
+      }
+    let stopping = found.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
+    let job = SupervisedJob(
+      id: found.id, directory: JobStateDirectory(root: settings.stateRoot, job: found.id), request: found.request,
+      timeout: found.request.timeout.flatMap { DurationText.parse($0) } ?? settings.defaultTimeout,
+      record: found.record, machine: JobStateMachine(state: state, isStopping: stopping))
+    if decision == .requeue { return try await requeue(job) }
+    jobs[job.id] = job
+    job.firstID = found.launch?.firstID
+    if decision != .drain { queue.adoptRunning(job.id) }
+    // The crash may have come between the go and this.
+    if found.facts.hasGo { removeSecret(job) }
+    if let files = found.files { supervise(job, files: files, process: found.process) }
+    link.add(job.feed)
+    publish(job)
+    switch decision {
+    case .drain:
+      observe(job)
+      job.feed.setEnd(after: job.record.lastSeq ?? job.lastSeq)
+      link.wake(job.feed)
+      tearDown(job)
+    case .supervise:
+      observe(job)
+      // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
+      if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
+    case .collect:
+      observe(job)
+      apply(.reported, to: job)
+    case .lost:
+      observe(job)
+      apply(.initLost, to: job)
+    case .requeue: break
+    }
+  }
+
+  /// Its command certainly did not run: what its launch left goes, and it starts afresh when there is a slot.
+  private func requeue(_ job: SupervisedJob) async throws {
+    let (id, directory, teardown) = (job.id, job.directory, teardown)
+    try await removing.run {
+      try teardown.remove(id, process: nil)
+      directory.removeLaunch()
+    }
+    jobs[id] = job
+    link.add(job.feed)
+    queue.adoptWaiting(id)
+    if job.record.status == .queued { publish(job) } else { change(job) { $0.status = .queued } }
+  }
+
+  /// A state directory that can't be read: nothing can be said of the job, and it must not run on unseen.
+  private func abandon(_ id: JobID, _ error: String) async {
+    logger.error(
+      "a job's state can't be read; the job is removed", metadata: ["job": "\(id)", "error": "\(error)"])
+    let (directory, teardown, logger) = (JobStateDirectory(root: settings.stateRoot, job: id), teardown, logger)
+    removing.submit {
+      do {
+        try teardown.remove(id, process: nil)
+        directory.remove()
+      } catch {
+        logger.error("what a broken job left could not be removed", metadata: ["job": "\(id)", "error": "\(error)"])
+      }
+    }
+  }
+
+  /// Cgroups of jobs that nothing else knows of: a crash between two steps of a removal leaves them.
+  private func removeStrayCgroups() async throws {
+    let (teardown, logger, known) = (teardown, logger, Set(jobs.keys))
+    let names = try launcher.cgroups.jobNames()
+    removing.submit {
+      for name in names {
+        guard let id = JobID(name), !known.contains(id) else { continue }
+        do { try teardown.remove(id, process: nil) } catch {
+          logger.error("a stray cgroup could not be removed", metadata: ["cgroup": "\(name)", "error": "\(error)"])
+        }
+      }
+    }
+  }
+}

@@ -1,0 +1,253 @@
+import FoundationEssentials
+import JobletModel
+import LinuxKernel
+import Logging
+import Sandbox
+
+/// From a job's first news to its last.
+extension JobSupervisor {
+  // MARK: News from joblet-init
+
+  func dataReady(_ id: JobID) {
+    guard let job = jobs[id], let files = job.files else { return }
+    do { try files.data.drain() } catch {
+      logger.error("a job's FIFO can't be read", metadata: ["job": "\(id)", "error": "\(error)"])
+    }
+    observe(job)
+  }
+
+  /// Looks at the ring until nothing is new, and asks to be woken.
+  func observe(_ job: SupervisedJob) {
+    guard let ring = job.files?.ring, job.feed.consumer != nil else { return }
+    do {
+      var found = false
+      while true {
+        if try job.feed.consumer?.look() == true { found = true }
+        guard let consumer = job.feed.consumer else { return }
+        // Raise the flag, then look once more: whatever joblet-init commits after that look writes to the FIFO.
+        ring.store32(RingLayout.Field.execWaiting, 1)
+        if ring.load64(RingLayout.Field.head) == consumer.seen,
+          ring.load32(RingLayout.Field.phase) == consumer.phase.rawValue
+        {
+          break
+        }
+      }
+      if found {
+        link.wake(job.feed)
+        wakeWaiters(job)
+      }
+      notePhase(job)
+    } catch {
+      self.found(error, job)
+    }
+  }
+
+  private func notePhase(_ job: SupervisedJob) {
+    switch job.feed.consumer?.phase {
+    case .ready: if job.machine.state == .initializing { apply(.ready, to: job) }
+    case .ended: apply(.reported, to: job)
+    case .new, .running, nil: break
+    }
+  }
+
+  func initGone(_ id: JobID) {
+    guard let job = jobs[id] else { return }
+    if let process = job.process, let token = job.processToken {
+      loop.unwatch(fd: process.handle.descriptor.raw, token: token)
+      job.processToken = nil
+    }
+    observe(job)
+    // A report came first, or never comes.
+    apply(.initLost, to: job)
+  }
+
+  func stopReading(_ job: SupervisedJob) {
+    if let files = job.files, let token = job.dataToken {
+      loop.unwatch(fd: files.data.descriptor.raw, token: token)
+      job.dataToken = nil
+    }
+  }
+
+  // MARK: The end
+
+  func collect(_ job: SupervisedJob) {
+    let id = job.id
+    removing.submit { [self] in
+      let facts = teardown.collect(id)
+      loop.post { self.assumeIsolated { $0.collected(id, facts) } }
+    }
+  }
+
+  private func collected(_ id: JobID, _ kernel: KernelFacts) {
+    guard let job = jobs[id] else { return }
+    for problem in kernel.problems {
+      logger.warning("not all is known of a job's end", metadata: ["job": "\(id)", "error": "\(problem)"])
+    }
+    job.facts.isCanceled = job.machine.isCanceled
+    job.facts.oomKills = kernel.oomKills
+    job.facts.stopIntent = job.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
+    if job.facts.setup == nil || job.machine.isCanceled {
+      let usage = kernel.usage
+      if usage != .init() {
+        job.record.usage = JobUsage(
+          cpuUsec: usage.cpuMicroseconds, memoryPeakBytes: usage.memoryPeakBytes, ioReadBytes: usage.ioReadBytes,
+          ioWriteBytes: usage.ioWrittenBytes)
+      }
+    }
+    readReport(job)
+    apply(.collected, to: job)
+  }
+
+  private func readReport(_ job: SupervisedJob) {
+    guard job.facts.fault == nil, let consumer = job.feed.consumer, consumer.phase == .ended else { return }
+    do {
+      let report = try consumer.endReport()
+      job.facts.report = report
+      if case .setup(let step, let error) = report.end {
+        job.facts.setup = SetupProblem(
+          SetupFailure(setupStep: step, setupErrno: error), plan: job.plan, command: job.record.command)
+      }
+    } catch {
+      job.facts.fault = "\(error)"
+    }
+  }
+
+  /// Decides the end and tells everyone. The record's last version goes to persist after the last line.
+  func publishEnd(_ job: SupervisedJob) {
+    let outcome = JobOutcome(job.facts)
+    let lastSeq = job.lastSeq
+    job.feed.setEnd(after: lastSeq)
+    change(job) { record in
+      record.status = outcome.status
+      record.reason = outcome.reason
+      record.exitCode = outcome.exitCode
+      record.signal = outcome.signal
+      record.message = outcome.message
+      record.lastSeq = lastSeq
+      let ran = outcome.reason != .setupFailed && outcome.status != .canceled
+      record.startedAt = ran ? job.facts.report?.startedAt ?? record.startedAt : nil
+      record.endedAt = job.facts.report?.endedAt ?? .now()
+    }
+    var metadata: Logger.Metadata = ["job": "\(job.id)", "status": "\(outcome.status.rawValue)"]
+    if let message = outcome.message { metadata["message"] = "\(message)" }
+    logger.info("job ended", metadata: metadata)
+    wakeWaiters(job)
+  }
+
+  func tearDown(_ job: SupervisedJob) {
+    stopReading(job)
+    if let process = job.process, let token = job.processToken {
+      loop.unwatch(fd: process.handle.descriptor.raw, token: token)
+      job.processToken = nil
+    }
+    let (id, process, firstID) = (job.id, job.process, job.firstID)
+    removing.submit { [self] in
+      do {
+        try teardown.remove(id, process: process)
+        if let firstID { launcher.namespaces.giveBack(firstID) }
+        loop.post { self.assumeIsolated { $0.tornDown(id) } }
+      } catch {
+        logger.error(
+          "what a job used could not be removed yet; trying again in 5 s",
+          metadata: ["job": "\(id)", "error": "\(error)"])
+        loop.post { self.assumeIsolated { $0.tearDownLater(id) } }
+      }
+    }
+  }
+
+  private func tornDown(_ id: JobID) {
+    guard let job = jobs[id] else { return }
+    job.process = nil
+    job.firstID = nil
+    apply(.tornDown, to: job)
+  }
+
+  private func tearDownLater(_ id: JobID) {
+    loop.schedule(after: .seconds(5)) { [weak self] in
+      self?.assumeIsolated { supervisor in
+        if let job = supervisor.jobs[id] { supervisor.tearDown(job) }
+      }
+    }
+  }
+
+  func forget(_ job: SupervisedJob) {
+    link.remove(job.id)
+    jobs[job.id] = nil
+    ended.add(job.record)
+    job.feed.consumer = nil
+    job.files = nil
+    wakeWaiters(job)
+    let directory = job.directory
+    removing.submit { directory.remove() }
+    noteStatus()
+  }
+
+  // MARK: Records
+
+  /// Changes a job's record and makes the change known: to its state directory, persist and whoever listens.
+  func change(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
+    body(&job.record)
+    job.record.version += 1
+    publish(job)
+    do {
+      try job.directory.saveRecord(job.feed.record)
+    } catch {
+      logger.error(
+        "a job's record could not be saved; a restart of joblet-exec would see an older one",
+        metadata: ["job": "\(job.id)", "error": "\(error)"])
+    }
+  }
+
+  /// Hands the record to persist and to whoever listens.
+  func publish(_ job: SupervisedJob) {
+    do {
+      let encoded = Array(try JSONEncoder().encode(job.record))
+      job.feed.setRecord(encoded, version: job.record.version, isFinal: job.record.status.isEnded)
+      link.wake(job.feed)
+    } catch {
+      logger.critical("a job's record can't be encoded", metadata: ["job": "\(job.id)", "error": "\(error)"])
+    }
+    for subscription in subscriptions.values { subscription.note(job.id) }
+    noteStatus()
+  }
+
+  // MARK: STATUS=
+
+  /// Says at most once a second what this node does.
+  func noteStatus() {
+    guard onStatus != nil, !isStatusDue else { return }
+    isStatusDue = true
+    loop.schedule(after: .seconds(1)) { [weak self] in
+      self?.assumeIsolated { supervisor in
+        supervisor.isStatusDue = false
+        supervisor.onStatus?(supervisor.statusSentence)
+      }
+    }
+  }
+
+  var statusSentence: String {
+    let draining = jobs.values.count { $0.record.status.isEnded }
+    var sentence = "\(queue.runningCount) jobs running, \(queue.waitingCount) queued"
+    if draining > 0 { sentence += ", \(draining) draining" }
+    sentence += link.isConnected ? "; persist connected" : "; persist is away, output waits in the rings"
+    return isOpen ? sentence : "starting: " + sentence
+  }
+
+  func setStatusHandler(_ handler: @escaping @Sendable (String) -> Void) {
+    onStatus = handler
+    noteStatus()
+  }
+}
+
+extension SetupProblem {
+  /// A failed step of joblet-init in words.
+  init(_ failure: SetupFailure, plan: Plan?, command: String) {
+    let name = Errno.name(of: failure.code)
+    let text = Errno.text(of: failure.code)
+    let sentence = text.prefix(1).lowercased() + text.dropFirst()
+    self.init(
+      step: failure.isExec ? "exec" : failure.step(in: plan),
+      message: failure.isExec ? "\(sentence): \(command) (\(name))" : "\(sentence) (\(name))",
+      exitCode: failure.exitCode)
+  }
+}

@@ -1,0 +1,188 @@
+import FoundationEssentials
+import JobletModel
+import JobletWire
+import Logging
+
+/// What callers ask for. exec trusts none of them: everything is checked again, and bounded by this node's configuration.
+extension JobSupervisor {
+  /// Admits a job: its intent is on its way to persist and in its state directory when this returns.
+  func run(_ request: JobRequest, caller: Caller) async throws -> JobRecord {
+    guard isOpen else { throw Problem(.unavailable, "joblet-exec is starting or stopping", retryAfter: 1) }
+    let timeout: Duration?
+    do { timeout = try request.validate() } catch { throw Problem(error) }
+    guard caller.name.utf8.count <= 256 else { throw Problem(.badRequest, "the caller's name is over 256 bytes") }
+    let request = try settings.effective(request)
+    let id = JobID(node: settings.nodeNumber)
+    let decision = queue.admit(id)
+    guard decision != .refuse else {
+      throw Problem(
+        .tooManyJobs,
+        "\(queue.runningCount) jobs run and \(queue.waitingCount) wait, which is all joblet.maxConcurrentJobs and joblet.max_queue allow",
+        retryAfter: 5)
+    }
+    let record = JobRecord(
+      id: id, request: request, status: decision == .start ? .initializing : .queued, createdAt: .now(),
+      nodeID: settings.nodeID, owner: caller.name)
+    let job = SupervisedJob(
+      id: id, directory: JobStateDirectory(root: settings.stateRoot, job: id), request: request,
+      timeout: timeout ?? settings.defaultTimeout, record: record)
+    do {
+      job.files = try await prepare(job, withRing: decision == .start)
+    } catch {
+      queue.remove(id)
+      startWaiting()
+      logger.error("a job could not be admitted", metadata: ["job": "\(id)", "error": "\(error)"])
+      throw Problem(.unavailable, "this node has no room for the job's output: \(error)", retryAfter: 5)
+    }
+    jobs[id] = job
+    link.add(job.feed)
+    publish(job)
+    // A job that had to wait may have got its slot while its state directory was made.
+    if queue.isRunning(id) { apply(.slotGranted, to: job) }
+    return record
+  }
+
+  /// Makes the state directory and, for a job that starts now, its ring: a full tmpfs is a refusal.
+  private func prepare(_ job: SupervisedJob, withRing: Bool) async throws -> JobFiles? {
+    let (directory, request) = (job.directory, job.request)
+    let (ringSize, maxRecords) = (settings.ringSize, settings.maxRecords)
+    let encoded = Array(try JSONEncoder().encode(job.record))
+    return try await launching.run {
+      try directory.create(request: request, record: encoded)
+      guard withRing else { return nil }
+      do {
+        return try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords)
+      } catch {
+        directory.remove()
+        throw error
+      }
+    }
+  }
+
+  func status(_ id: JobID) throws -> JobRecord {
+    guard let record = jobs[id]?.record ?? ended[id] else { throw unknown(id) }
+    return record
+  }
+
+  /// Asks a job to end. Asking again, or for a job that has ended, changes nothing and is no error.
+  func stop(_ request: StopRequest) throws -> JobRecord {
+    guard let job = jobs[request.job] else {
+      if let record = ended[request.job] { return record }
+      throw unknown(request.job)
+    }
+    var grace = settings.stopGrace
+    if let milliseconds = request.graceMilliseconds {
+      guard (0...86_400_000).contains(milliseconds) else {
+        throw Problem(.invalidField, "grace: \(milliseconds) ms is out of range; allowed is 0s to 24h", field: "grace")
+      }
+      grace = .milliseconds(milliseconds)
+    }
+    apply(.stopRequested(grace: grace), to: job)
+    return job.record
+  }
+
+  /// Forgets an ended job. What persist has not acknowledged by then is waited for, up to `joblet.cleanupTimeout`; after that
+  /// it is abandoned, for its owner wants it gone.
+  func delete(_ id: JobID) async throws {
+    if ended.remove(id) { return noteDeleted(id) }
+    guard let job = jobs[id] else { throw unknown(id) }
+    guard job.record.status.isEnded else {
+      throw Problem(.conflict, "job \(id) has not ended (\(job.record.status.rawValue)); stop it first")
+    }
+    let deadline = ContinuousClock.now + settings.cleanupTimeout
+    while jobs[id] != nil, ContinuousClock.now < deadline {
+      try Task.checkCancellation()
+      await waitForNews(of: job, atMost: deadline - .now)
+    }
+    if jobs[id] != nil {
+      logger.warning("a deleted job's last output is abandoned: persist did not take it", metadata: ["job": "\(id)"])
+      apply(.settled, to: job)
+    }
+    _ = ended.remove(id)
+    noteDeleted(id)
+  }
+
+  private func noteDeleted(_ id: JobID) {
+    for subscription in subscriptions.values { subscription.dirty.remove(id) }
+  }
+
+  private func unknown(_ id: JobID) -> Problem { Problem(.notFound, "joblet-exec knows no job \(id)") }
+
+  // MARK: Waiting
+
+  /// Suspends until there is news of the job, `limit` has passed, or the task is cancelled.
+  func waitForNews(of job: SupervisedJob, atMost limit: Duration) async {
+    let number = nextNumber
+    nextNumber += 1
+    let id = job.id
+    await withTaskCancellationHandler {
+      await withCheckedContinuation { continuation in
+        guard !Task.isCancelled else { return continuation.resume() }
+        let timer = loop.schedule(after: limit) { [weak self] in
+          self?.assumeIsolated { $0.wakeWaiter(number, of: id) }
+        }
+        job.waiters[number] = SupervisedJob.Waiter(continuation: continuation, timer: timer)
+      }
+    } onCancel: {
+      loop.post { self.assumeIsolated { $0.wakeWaiter(number, of: id) } }
+    }
+  }
+
+  private func wakeWaiter(_ number: UInt64, of id: JobID) {
+    guard let waiter = jobs[id]?.waiters.removeValue(forKey: number) else { return }
+    loop.cancel(waiter.timer)
+    waiter.continuation.resume()
+  }
+
+  func wakeWaiters(_ job: SupervisedJob) {
+    let waiters = job.waiters.values
+    job.waiters.removeAll()
+    for waiter in waiters {
+      loop.cancel(waiter.timer)
+      waiter.continuation.resume()
+    }
+  }
+
+  // MARK: Output
+
+  /// What a follower does next.
+  enum OutputStep: Sendable {
+    case read(RingWindow)
+    case answer(OutputState)
+  }
+
+  /// The next lines of one follower, or the news that there are none. What is copied is copied outside the loop.
+  nonisolated func output(_ request: OutputRequest) async throws -> ([Frame], OutputState) {
+    let bytes = min(max(request.maxBytes, 1), 4 << 20)
+    switch try await outputStep(request) {
+    case .answer(let state): return ([], state)
+    case .read(let window):
+      switch try window.read(job: request.job, after: request.after, maxBytes: bytes) {
+      case .behind(let oldest, let acknowledged):
+        return ([], OutputState(.behind, oldest: oldest, acknowledged: acknowledged))
+      case .chunks(let frames): return (frames, OutputState(.more))
+      }
+    }
+  }
+
+  private func outputStep(_ request: OutputRequest) async throws -> OutputStep {
+    let deadline = ContinuousClock.now + .milliseconds(min(max(request.waitMilliseconds, 0), 60_000))
+    while true {
+      guard let job = jobs[request.job] else { return .answer(endedOutput(request)) }
+      if let consumer = job.feed.consumer, consumer.seenSeq > request.after, job.facts.fault == nil {
+        return .read(consumer.window(after: request.after))
+      }
+      if job.record.status.isEnded { return .answer(OutputState(.ended, record: job.record)) }
+      let rest = deadline - .now
+      guard rest > .zero, !Task.isCancelled else { return .answer(OutputState(.more)) }
+      await waitForNews(of: job, atMost: rest)
+    }
+  }
+
+  private func endedOutput(_ request: OutputRequest) -> OutputState {
+    guard let record = ended[request.job] else { return OutputState(.unknown) }
+    let last = record.lastSeq ?? 0
+    guard request.after < last else { return OutputState(.ended, record: record) }
+    return OutputState(.behind, oldest: last + 1, acknowledged: last)
+  }
+}

@@ -1,0 +1,272 @@
+import CEvents
+import FoundationEssentials
+import JobletModel
+import LinuxKernel
+import Logging
+import Sandbox
+
+/// All jobs of this node: an actor on a thread of its own, whose loop also watches every job's descriptors and the link to
+/// persist. It acts on what each job's ``JobStateMachine`` decides; whatever may block goes to the work queues.
+actor JobSupervisor {
+  nonisolated let loop: LoopExecutor
+  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+
+  nonisolated let settings: WorkerSettings
+  nonisolated let launcher: JobLauncher
+  nonisolated let teardown: JobTeardown
+  /// Launching: a thread waits in vfork, so more than one. Removing: off the start path.
+  nonisolated let launching: WorkQueue
+  nonisolated let removing: WorkQueue
+  nonisolated let logger: Logger
+
+  var jobs: [JobID: SupervisedJob] = [:]
+  var ended = EndedRecords()
+  var queue: AdmissionQueue
+  let link: PersistLink
+  private let linkOwner = LinkOwner()
+  var subscriptions: [UInt64: Subscription] = [:]
+  var nextNumber: UInt64 = 1
+  var isOpen = false
+  /// Called on the loop with a sentence when something changed that `STATUS=` shows.
+  var onStatus: (@Sendable (String) -> Void)?
+  var isStatusDue = false
+  private var giveUp: CheckedContinuation<Void, any Error>?
+  private var gaveUp: Problem?
+
+  init(
+    loop: LoopExecutor, settings: WorkerSettings, launcher: JobLauncher, teardown: JobTeardown, launching: WorkQueue,
+    removing: WorkQueue, logger: Logger
+  ) {
+    self.loop = loop
+    self.settings = settings
+    self.launcher = launcher
+    self.teardown = teardown
+    self.launching = launching
+    self.removing = removing
+    self.logger = logger
+    queue = AdmissionQueue(maxRunning: settings.maxRunning, maxQueue: settings.maxQueue)
+    link = PersistLink(loop: loop, settings: settings.link, logger: logger)
+  }
+
+  /// Connects to persist. Jobs that were adopted before have their output sent from what was acknowledged on.
+  func connect() {
+    linkOwner.supervisor = self
+    link.owner = linkOwner
+    link.connect()
+  }
+
+  /// New jobs are taken from now on.
+  func open() {
+    isOpen = true
+    startWaiting()
+    noteStatus()
+  }
+
+  func close() { isOpen = false }
+
+  /// Returns only by throwing: when the link gave up, or the task is cancelled.
+  func waitForTrouble() async throws {
+    try await withTaskCancellationHandler {
+      try await withCheckedThrowingContinuation { (continuation: CheckedContinuation<Void, any Error>) in
+        if let gaveUp { continuation.resume(throwing: gaveUp) } else { giveUp = continuation }
+      }
+    } onCancel: {
+      loop.post { self.assumeIsolated { $0.endWait(throwing: CancellationError()) } }
+    }
+  }
+
+  private func endWait(throwing error: any Error) {
+    giveUp?.resume(throwing: error)
+    giveUp = nil
+  }
+
+  // MARK: The machine's actions
+
+  func apply(_ event: JobStateMachine.Event, to job: SupervisedJob) {
+    for action in job.machine.handle(event) { perform(action, job) }
+  }
+
+  private func perform(_ action: JobStateMachine.Action, _ job: SupervisedJob) {
+    switch action {
+    case .launch: launch(job)
+    case .start: start(job)
+    case .markStopIntent: job.files?.ring.store32(RingLayout.Field.stopIntent, 1)
+    case .terminate: terminate(job)
+    case .startGrace(let grace): startTimer(job, grace, .graceElapsed)
+    case .killPayload: inBackground(job, "kill the payload") { try $0.killPayload($1) }
+    case .startReportTimer: startTimer(job, settings.cleanupTimeout, .reportOverdue)
+    case .cancelTimers: cancelTimers(job)
+    case .killAll: inBackground(job, "kill the job") { try $0.kill($1) }
+    case .collect: collect(job)
+    case .cancelQueued:
+      job.facts.isCanceled = true
+      publishEnd(job)
+      queue.remove(job.id)
+    case .publishEnd: publishEnd(job)
+    case .releaseSlot:
+      queue.remove(job.id)
+      startWaiting()
+    case .tearDown: tearDown(job)
+    case .forget: forget(job)
+    }
+  }
+
+  func startWaiting() {
+    guard isOpen else { return }
+    while let next = queue.next() {
+      // A job whose state directory is still being made starts when it is done.
+      if let job = jobs[next] { apply(.slotGranted, to: job) }
+    }
+  }
+
+  private func launch(_ job: SupervisedJob) {
+    if job.record.status == .queued { change(job) { $0.status = .initializing } }
+    let order = JobLauncher.Order(
+      job: job.id, request: job.request, timeout: job.timeout, directory: job.directory, files: job.files)
+    let id = job.id
+    launching.submit { [self] in
+      let result = Result<LaunchedJob, SetupProblem> { () throws(SetupProblem) in try launcher.launch(order) }
+      loop.post { self.assumeIsolated { $0.launched(id, result) } }
+    }
+  }
+
+  private func launched(_ id: JobID, _ result: Result<LaunchedJob, SetupProblem>) {
+    guard let job = jobs[id] else { return }
+    // The plan holds the secrets now, in joblet-init's sealed copy; here nobody needs them any more.
+    job.request.secretEnv = job.request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
+    switch result {
+    case .success(let launched):
+      job.plan = launched.plan
+      job.firstID = launched.firstID
+      supervise(job, files: launched.files, process: launched.process)
+      apply(.launched, to: job)
+      observe(job)
+    case .failure(let problem):
+      job.facts.setup = problem
+      apply(.launchFailed, to: job)
+    }
+  }
+
+  /// Watches the job's FIFO and its PID 1 from now on.
+  func supervise(_ job: SupervisedJob, files: JobFiles, process: InitProcess?) {
+    job.files = files
+    job.process = process
+    do {
+      if job.feed.consumer == nil { job.feed.consumer = try RingConsumer(ring: files.ring) }
+      let id = job.id
+      job.dataToken = try loop.watch(fd: files.data.descriptor.raw, events: ce_in) { [weak self] _ in
+        self?.assumeIsolated { $0.dataReady(id) }
+      }
+      guard let process else { return }
+      job.processToken = try loop.watch(fd: process.handle.descriptor.raw, events: ce_in) { [weak self] _ in
+        self?.assumeIsolated { $0.initGone(id) }
+      }
+    } catch let fault as RingFault {
+      found(fault, job)
+    } catch {
+      // Without its events the job can't be supervised, and must not run on unseen.
+      job.facts.setup = SetupProblem(step: "supervision", message: "\(error)")
+      apply(.ringFault, to: job)
+    }
+  }
+
+  private func start(_ job: SupervisedJob) {
+    // `started` goes into the state directory and out to persist before the go. persist's acknowledgement is not waited
+    // for: until it comes, the record is kept here and sent again on every connection, so only the loss of the whole
+    // host's memory can lose it, and that loses the job too.
+    change(job) { record in
+      record.status = .running
+      record.startedAt = .now()
+    }
+    job.files?.ring.store32(RingLayout.Field.go, 1)
+    wakeInit(job)
+    // After the go: a start that is cut off before it is done again, with its secrets.
+    removeSecret(job)
+  }
+
+  func removeSecret(_ job: SupervisedJob) {
+    do { try job.directory.removeSecret() } catch {
+      logger.error("a job's secrets could not be removed", metadata: ["job": "\(job.id)", "error": "\(error)"])
+    }
+  }
+
+  func wakeInit(_ job: SupervisedJob) {
+    do { try job.files?.space.wake() } catch {
+      logger.error("joblet-init could not be woken", metadata: ["job": "\(job.id)", "error": "\(error)"])
+    }
+  }
+
+  /// joblet-init passes SIGTERM on to the payload's process group.
+  private func terminate(_ job: SupervisedJob) {
+    do { try job.process?.handle.send(signal: 15) } catch {
+      guard error.code != 3 else { return }  // ESRCH: it ended meanwhile
+      logger.error("SIGTERM could not be sent", metadata: ["job": "\(job.id)", "error": "\(error)"])
+    }
+  }
+
+  private func startTimer(_ job: SupervisedJob, _ delay: Duration, _ event: JobStateMachine.Event) {
+    let id = job.id
+    let timer = loop.schedule(after: delay) { [weak self] in
+      self?.assumeIsolated { supervisor in
+        if let job = supervisor.jobs[id] { supervisor.apply(event, to: job) }
+      }
+    }
+    job.timers.append(timer)
+  }
+
+  private func cancelTimers(_ job: SupervisedJob) {
+    for timer in job.timers { loop.cancel(timer) }
+    job.timers.removeAll()
+  }
+
+  private func inBackground(
+    _ job: SupervisedJob, _ what: String, _ work: @escaping @Sendable (JobTeardown, JobID) throws -> Void
+  ) {
+    let id = job.id
+    removing.submit { [teardown, logger] in
+      do { try work(teardown, id) } catch {
+        logger.error("could not \(what)", metadata: ["job": "\(id)", "error": "\(error)"])
+      }
+    }
+  }
+
+  // MARK: The link's news
+
+  func settled(_ id: JobID) {
+    guard let job = jobs[id] else { return }
+    apply(.settled, to: job)
+  }
+
+  func freedSpace(_ id: JobID) {
+    if let job = jobs[id] { wakeInit(job) }
+  }
+
+  func linkFound(_ fault: RingFault, _ id: JobID) {
+    if let job = jobs[id] { found(fault, job) }
+  }
+
+  func found(_ fault: RingFault, _ job: SupervisedJob) {
+    guard job.facts.fault == nil else { return }
+    logger.error("a job's ring lies; the job is ended", metadata: ["job": "\(job.id)", "fault": "\(fault)"])
+    job.facts.fault = "\(fault)"
+    stopReading(job)
+    apply(.ringFault, to: job)
+  }
+
+  func linkGaveUp(_ reason: String) {
+    let problem = Problem(.unavailable, reason)
+    gaveUp = problem
+    endWait(throwing: problem)
+  }
+}
+
+/// Passes the link's news on. The link runs on the supervisor's own thread, so this is a call, not a message.
+private final class LinkOwner: PersistLinkOwner {
+  weak var supervisor: JobSupervisor?
+
+  func linkSettled(_ job: JobID) { supervisor?.assumeIsolated { $0.settled(job) } }
+  func linkFreedSpace(_ job: JobID) { supervisor?.assumeIsolated { $0.freedSpace(job) } }
+  func linkFound(_ fault: RingFault, job: JobID) { supervisor?.assumeIsolated { $0.linkFound(fault, job) } }
+  func linkChanged(isConnected: Bool) { supervisor?.assumeIsolated { $0.noteStatus() } }
+  func linkGaveUp(_ reason: String) { supervisor?.assumeIsolated { $0.linkGaveUp(reason) } }
+}

@@ -1,0 +1,146 @@
+import Cgroups
+import DaemonKit
+import Glibc
+import JobletConfig
+import LinuxKernel
+import Logging
+import Sandbox
+
+/// Where exec finds what is not in the configuration; a developer may point elsewhere.
+public struct ExecPaths: Sendable {
+  /// cgroup v2 directory for jobs; nil: `joblet-jobs.scope`, made through systemd if it is absent.
+  public var cgroupRoot: String?
+  /// State that outlives exec, on tmpfs.
+  public var stateDirectory: String
+  public var initProgram: String
+
+  public static let defaultStateDirectory = "/run/joblet"
+  public static let defaultInit = "/opt/joblet/bin/joblet-init"
+
+  public init(
+    cgroupRoot: String? = nil, stateDirectory: String = defaultStateDirectory, initProgram: String = defaultInit
+  ) {
+    self.cgroupRoot = cgroupRoot
+    self.stateDirectory = stateDirectory
+    self.initProgram = initProgram
+  }
+}
+
+/// Why this node can't run jobs as configured, and what to change.
+public struct SetupError: Error, CustomStringConvertible {
+  public var description: String
+}
+
+/// Everything a node needs once, before its first job. Blocks, so it runs on a thread of its own.
+struct NodeSetup: Sendable {
+  let launcher: JobLauncher
+  let teardown: JobTeardown
+  let settings: WorkerSettings
+  /// Holds the lock on the state directory for as long as this process lives.
+  let lock: StateLock
+
+  final class StateLock: Sendable {
+    let file: FileDescriptor
+    init(_ file: consuming FileDescriptor) { self.file = file }
+  }
+
+  /// What the configuration asks for that can't be: before anything is touched.
+  static func check(_ configuration: Configuration) throws(SetupError) {
+    guard configuration.ipc.enabled else {
+      throw SetupError(
+        description: "ipc.enabled: false is not supported by this version; set it to true and run joblet-persist")
+    }
+    guard configuration.joblet.defaultIOLimit == 0 else {
+      throw SetupError(
+        description: "joblet.defaultIoLimit: limits on I/O are not supported by this version; set it to 0")
+    }
+    guard configuration.network.defaultNetwork == "none" else {
+      throw SetupError(
+        description:
+          "network.default_network: '\(configuration.network.defaultNetwork)' is not supported by this version; allowed is none")
+    }
+  }
+
+  init(_ configuration: Configuration, paths: ExecPaths, filler: WorkQueue, logger: Logger) throws {
+    guard geteuid() == 0 else {
+      throw SetupError(description: "joblet-exec makes namespaces and cgroups for jobs and must run as root")
+    }
+    let state = paths.stateDirectory
+    try NodeSetup.makeDirectories(["\(state)", "\(state)/jobs", "\(state)/root"], mode: 0o700)
+    try NodeSetup.makeDirectories([configuration.filesystem.baseDir], mode: 0o711)
+    lock = try NodeSetup.lock("\(state)/lock")
+    if paths.cgroupRoot == nil { try JobsScope.ensure(logger: logger) }
+    let cgroups = try NodeSetup.cgroups(configuration, path: paths.cgroupRoot ?? JobsScope.path, logger: logger)
+    let spawner = try InitSpawner(executable: paths.initProgram)
+    let pool = configuration.isolation.idPool
+    let ranges = IDRangePool(first: pool.first, count: pool.count)
+    guard ranges.free > 0 else {
+      throw SetupError(description: "isolation.id_pool: \(pool.count) IDs are not enough for one job, which takes 65536")
+    }
+    let namespaces = NamespaceStock(ranges: ranges, filler: filler, logger: logger)
+    settings = WorkerSettings(
+      configuration, stateRoot: "\(state)/jobs", controllers: cgroups.controllers,
+      software: "joblet-exec pid \(getpid())")
+    launcher = JobLauncher(
+      spawner: JobLauncher.SharedSpawner(spawner), cgroups: cgroups, namespaces: namespaces,
+      settings: SandboxSettings(
+        allowedMounts: configuration.filesystem.allowedMounts, workspacePath: configuration.filesystem.workspaceDir,
+        tmpSize: configuration.filesystem.tmpSize,
+        runAs: try RunAs(user: configuration.process.defaultUser, group: configuration.process.defaultGroup),
+        stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace),
+      filters: try SeccompFilters(profile: configuration.isolation.seccomp),
+      workspaces: configuration.filesystem.baseDir, ringSize: settings.ringSize, maxRecords: settings.maxRecords)
+    teardown = JobTeardown(
+      cgroups: cgroups, workspaces: configuration.filesystem.baseDir, timeout: configuration.joblet.cleanupTimeout)
+  }
+
+  private static func cgroups(_ configuration: Configuration, path: String, logger: Logger) throws -> CgroupRoot {
+    var wanted: Set<Controller> = []
+    for name in configuration.cgroup.enableControllers {
+      guard let controller = Controller(rawValue: name) else {
+        let known = Controller.allCases.map(\.rawValue).joined(separator: ", ")
+        throw SetupError(description: "cgroup.enableControllers: '\(name)' is not known; allowed are \(known)")
+      }
+      wanted.insert(controller)
+    }
+    let root = try CgroupRoot(path: path, enabling: wanted)
+    let missing = wanted.subtracting(root.controllers).map(\.rawValue).sorted().joined(separator: ", ")
+    guard missing.isEmpty else {
+      throw SetupError(
+        description:
+          "cgroup.enableControllers: \(path) does not offer \(missing); delegate them to it, or take them off the list (limits that need them can't be asked for then)"
+      )
+    }
+    let jobs = configuration.joblet
+    let unheld = [
+      (jobs.defaultCPULimit > 0, Controller.cpu, "joblet.defaultCpuLimit"),
+      (jobs.defaultMemoryLimit > 0, .memory, "joblet.defaultMemoryLimit"),
+      (true, .pids, "process.pids"),
+    ]
+    for (isSet, controller, key) in unheld where isSet && !root.controllers.contains(controller) {
+      logger.warning("\(key) is not held: the cgroup controller '\(controller.rawValue)' is not enabled on this node")
+    }
+    return root
+  }
+
+  private static func makeDirectories(_ paths: [String], mode: mode_t) throws(Errno) {
+    for path in paths {
+      var prefix = ""
+      let parts = path.split(separator: "/")
+      for (index, part) in parts.enumerated() {
+        prefix += "/\(part)"
+        let isLast = index == parts.count - 1
+        if mkdir(prefix, isLast ? mode : 0o755) != 0, errno != EEXIST { throw Errno(errno, "mkdir", prefix) }
+      }
+    }
+  }
+
+  /// Two execs over one state directory would each adopt the other's jobs.
+  private static func lock(_ path: String) throws -> StateLock {
+    let file = try FileDescriptor.open(path, O_RDWR | O_CREAT | O_NOFOLLOW, mode: 0o600)
+    guard flock(file.raw, LOCK_EX | LOCK_NB) == 0 else {
+      throw SetupError(description: "another joblet-exec works with \(path); stop it first, or give --state-dir")
+    }
+    return StateLock(file)
+  }
+}

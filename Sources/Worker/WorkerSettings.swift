@@ -1,0 +1,71 @@
+import Cgroups
+import JobletConfig
+import JobletModel
+
+/// What supervision takes from the configuration: the node's own bounds, whatever a caller asks for.
+package struct WorkerSettings: Sendable {
+  package var nodeID: String
+  /// The node's 32 bits in job IDs.
+  package var nodeNumber: UInt32
+  /// `/run/joblet/jobs`.
+  package var stateRoot: String
+  package var ringSize: Int
+  package var maxRecords: Int
+  package var maxRunning: Int
+  package var maxQueue: Int
+  package var stopGrace: Duration
+  package var cleanupTimeout: Duration
+  package var defaults: Limits
+  package var defaultTimeout: Duration?
+  package var controllers: Set<Controller>
+  package var link: PersistLink.Settings
+
+  package init(_ configuration: Configuration, stateRoot: String, controllers: Set<Controller>, software: String) {
+    nodeID = configuration.server.nodeID
+    nodeNumber = WorkerSettings.number(of: nodeID)
+    self.stateRoot = stateRoot
+    ringSize = RingMapping.dataSize(forRecords: configuration.ipc.bufferSize)
+    maxRecords = configuration.ipc.bufferSize
+    let jobs = configuration.joblet
+    maxRunning = jobs.maxConcurrentJobs
+    maxQueue = jobs.maxQueue
+    stopGrace = jobs.stopGrace
+    cleanupTimeout = jobs.cleanupTimeout
+    self.controllers = controllers
+    // A default needs its controller too; a node without it has no such bound, and says so when it starts.
+    defaults = Limits(
+      cpuPercent: jobs.defaultCPULimit > 0 && controllers.contains(.cpu) ? jobs.defaultCPULimit : nil,
+      memoryMB: jobs.defaultMemoryLimit > 0 && controllers.contains(.memory) ? jobs.defaultMemoryLimit : nil,
+      pids: controllers.contains(.pids) ? configuration.process.pids : nil)
+    defaultTimeout = jobs.jobTimeout > .zero ? jobs.jobTimeout : nil
+    link = PersistLink.Settings(
+      socket: configuration.ipc.socket, reconnectDelay: configuration.ipc.reconnectDelay,
+      maxReconnects: configuration.ipc.maxReconnects, software: software)
+  }
+
+  /// FNV-1a of the node's name: the same on every start.
+  static func number(of node: String) -> UInt32 {
+    node.utf8.reduce(0x811C_9DC5) { ($0 ^ UInt32($1)) &* 0x0100_0193 }
+  }
+
+  /// A request with this node's defaults filled in where it asks for nothing.
+  /// - Throws: `Problem` for a limit this node can't hold.
+  func effective(_ request: JobRequest) throws(Problem) -> JobRequest {
+    var request = request
+    let needs: [(asked: Bool, controller: Controller, field: String)] = [
+      (request.limits.cpuPercent != nil, .cpu, "limits.cpu_percent"),
+      (request.limits.memoryMB != nil, .memory, "limits.memory_mb"),
+      (request.limits.pids != nil, .pids, "limits.pids"),
+    ]
+    for need in needs where need.asked && !controllers.contains(need.controller) {
+      throw Problem(
+        .invalidField,
+        "\(need.field): this node does not offer the cgroup controller '\(need.controller.rawValue)', so no such limit can be held",
+        field: need.field)
+    }
+    request.limits.cpuPercent = request.limits.cpuPercent ?? defaults.cpuPercent
+    request.limits.memoryMB = request.limits.memoryMB ?? defaults.memoryMB
+    request.limits.pids = request.limits.pids ?? defaults.pids
+    return request
+  }
+}
