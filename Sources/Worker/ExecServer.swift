@@ -96,7 +96,8 @@ struct ExecServer: Sendable {
 
   /// What a caller calls itself, safe for a log line.
   static func printable(_ text: String) -> String {
-    String(String.UnicodeScalarView(text.unicodeScalars.prefix(128).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
+    String(
+      String.UnicodeScalarView(text.unicodeScalars.prefix(128).map { $0.value < 0x20 || $0.value == 0x7F ? "?" : $0 }))
   }
 
   // MARK: Events

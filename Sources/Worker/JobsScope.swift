@@ -30,10 +30,12 @@ struct JobsScope {
       if waitpid(pid, &status, WNOHANG) == pid {
         throw Failure(
           description:
-            "systemd-run could not start \(unit) (wait status \(status)); 'journalctl -u \(unit)' and 'systemctl status \(unit)' say more")
+            "systemd-run could not start \(unit) (wait status \(status)); 'journalctl -u \(unit)' and 'systemctl status \(unit)' say more"
+        )
       }
       guard ContinuousClock.now < deadline else {
-        throw Failure(description: "\(unit) did not appear at \(path) within 10 s; is cgroup v2 mounted at /sys/fs/cgroup?")
+        throw Failure(
+          description: "\(unit) did not appear at \(path) within 10 s; is cgroup v2 mounted at /sys/fs/cgroup?")
       }
       usleep(20_000)
     }

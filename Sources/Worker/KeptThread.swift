@@ -17,7 +17,8 @@ package enum KeptThread {
       Body {
         ce_name_thread(name)
         body()
-      }).toOpaque()
+      }
+    ).toOpaque()
     var all = sigset_t()
     var old = sigset_t()
     sigfillset(&all)

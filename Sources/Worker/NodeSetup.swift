@@ -57,7 +57,8 @@ struct NodeSetup: Sendable {
     guard configuration.network.defaultNetwork == "none" else {
       throw SetupError(
         description:
-          "network.default_network: '\(configuration.network.defaultNetwork)' is not supported by this version; allowed is none")
+          "network.default_network: '\(configuration.network.defaultNetwork)' is not supported by this version; allowed is none"
+      )
     }
   }
 
@@ -75,7 +76,8 @@ struct NodeSetup: Sendable {
     let pool = configuration.isolation.idPool
     let ranges = IDRangePool(first: pool.first, count: pool.count)
     guard ranges.free > 0 else {
-      throw SetupError(description: "isolation.id_pool: \(pool.count) IDs are not enough for one job, which takes 65536")
+      throw SetupError(
+        description: "isolation.id_pool: \(pool.count) IDs are not enough for one job, which takes 65536")
     }
     let namespaces = NamespaceStock(ranges: ranges, filler: filler, logger: logger)
     settings = WorkerSettings(
