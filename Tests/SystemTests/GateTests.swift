@@ -18,7 +18,7 @@ extension SystemTests {
         let journal = try await Systemd.journal(service, after: cursor)
         for attempt in [1, 15, 30] {
           #expect(
-            journal.contains("\(attempt)/30"),
+            journal.contains("try \(attempt) of 30"),
             "\(service): try \(attempt) of 30 is not in the journal:\n\(journal.suffix(4000))")
         }
         #expect(!journal.contains(Self.ready), "\(service)")
