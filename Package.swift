@@ -89,6 +89,7 @@ let package = Package(
     .systemLibrary(name: "CSystemd", pkgConfig: "libsystemd", providers: [.apt(["libsystemd-dev"])]),
     .systemLibrary(name: "CSeccomp", pkgConfig: "libseccomp", providers: [.apt(["libseccomp-dev"])]),
     .systemLibrary(name: "CIsal", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
+    .systemLibrary(name: "CGNU"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
     .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "CCurlShim", dependencies: ["CCurl"]),
@@ -111,14 +112,14 @@ let package = Package(
       ]),
 
     // Storage.
-    room("LogStore", ["JobletModel"]),
-    room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CZlib", logging]),
+    room("LogStore", ["JobletModel", "CGNU"]),
+    room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CGNU"]),
     room("StateStore", ["JobletModel"]),
     room(
       "Persist",
       [
         "LogStore", "LocalStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", "DaemonKit",
-        "CIsal", logging, lifecycle, nio, nioPosix,
+        "CIsal", "CGNU", logging, lifecycle, nio, nioPosix,
       ]),
 
     // The gateway.
@@ -145,7 +146,7 @@ let package = Package(
     // The programs.
     program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig"]),
     program("joblet-exec", ["Worker", "DaemonKit", "JobletConfig"]),
-    program("joblet-persist", ["Persist", "DaemonKit", "JobletConfig"]),
+    program("joblet-persist", ["Persist", "DaemonKit", "JobletConfig", "JobletModel"]),
     program("joblet-certs", ["Certificates", "JobletConfig"]),
     program("rnx", ["RnxCommands"]),
 

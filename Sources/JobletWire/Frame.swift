@@ -20,7 +20,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
 
   // Requests; the payload is JSON of the type in brackets.
   case ping = 16
-  /// [``JobletModel/LogQuery``] → `log` frames of JSON lines (flag ``FrameFlags/encoded``), then ``done``.
+  /// [``JobletModel/LogQuery``] → `log` frames of JSON lines (flag ``FrameFlags/encoded``), then ``done``. One without a
+  /// payload is a gap: the `count` lines from `seq` on are damaged in the store and can't be given.
   case queryLogs = 17
   /// [``JobletModel/RecordQuery``] → `record` frames, newest first, then ``done``.
   case listRecords = 18

@@ -79,6 +79,9 @@ public struct FrameConnection: Sendable {
     return try await reply()
   }
 
+  /// False when the peer is known to be gone.
+  public var isOpen: Bool { channel.isActive }
+
   public func close() async {
     // A connection that is closed already is what was asked for.
     do { try await channel.close() } catch {}

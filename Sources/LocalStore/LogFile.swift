@@ -1,0 +1,185 @@
+import Glibc
+import JobletModel
+import LogStore
+
+/// The writing end of one log file: what must be known to append the next member.
+struct LogFile {
+  private let name: String
+  private let stream: LogStream
+  /// Bytes of whole members.
+  private(set) var length: UInt64 = 0
+  private var nextIndex: UInt64 = 0
+  private var previousLength: UInt64 = 0
+  /// Where the last member with an index that is a multiple of 64 begins.
+  private var skipOrigin: UInt64 = 0
+  private(set) var lastSeq: UInt64 = 0
+  /// Open from the first append to the sync that covers it, so that a write error can't go unseen between the two.
+  private var unsynced: Descriptor?
+  private var isNew = false
+
+  /// JSON after which a member ends.
+  static let memberSize = 256 << 10
+
+  static func name(_ stream: LogStream) -> String { "\(stream.name).log.gz" }
+
+  init(_ stream: LogStream, in directory: Descriptor?) throws(LocalStoreError) {
+    self.stream = stream
+    name = LogFile.name(stream)
+    guard let directory, let file = try Descriptor.open(name, in: directory, flags: O_RDONLY) else { return }
+    try load(file)
+  }
+
+  var isUnsynced: Bool { unsynced != nil }
+
+  private mutating func load(_ file: Descriptor) throws(LocalStoreError) {
+    let size = try file.fileLength()
+    guard size > 0 else { return }
+    if let (header, offset) = try MemberWalk.last(file, length: size) {
+      try stand(behind: header, at: offset, file)
+      return
+    }
+    var walk = MemberWalk(file, length: size)
+    var last: (MemberHeader, UInt64)?
+    while true {
+      switch try walk.next() {
+      case .member(let header, let offset): last = (header, offset)
+      case .damage: continue
+      case .end:
+        if let (header, offset) = last { try stand(behind: header, at: offset, file) }
+        return
+      }
+    }
+  }
+
+  /// Takes a member as the file's last.
+  private mutating func stand(behind header: MemberHeader, at offset: UInt64, _ file: Descriptor)
+    throws(LocalStoreError)
+  {
+    length = offset + header.memberLength
+    nextIndex = header.index + 1
+    previousLength = header.memberLength
+    lastSeq = header.lastSeq
+    // Back to the last multiple of 64; a damaged neighbour on the way ends the chain, and the next link starts anew.
+    skipOrigin = offset
+    var current = header
+    while current.index % MemberHeader.skipInterval != 0 {
+      guard current.previousLength > 0, current.previousLength <= skipOrigin,
+        let before = try MemberWalk.header(file, at: skipOrigin - current.previousLength, length: length),
+        before.index + 1 == current.index
+      else {
+        skipOrigin = length
+        return
+      }
+      skipOrigin -= current.previousLength
+      current = before
+    }
+  }
+
+  /// Appends lines as one member or several. A failure leaves the file's whole members as they were.
+  mutating func append(_ chunks: [LogChunk], with writer: MemberWriter, in directory: Descriptor)
+    throws(LocalStoreError)
+  {
+    guard let first = chunks.first else { return }
+    guard first.info.firstSeq > lastSeq else {
+      throw .outOfOrder("\(directory.path)/\(name) ends at line \(lastSeq); line \(first.info.firstSeq) can't follow")
+    }
+    let file = try openForAppend(in: directory)
+    let before = self
+    do {
+      var start = 0
+      while start < chunks.count {
+        var end = start
+        writer.lines.removeAll()
+        while end < chunks.count, end == start || writer.lines.count < LogFile.memberSize {
+          chunks[end].withBytes { _ = writer.lines.append(chunks[end].info, payload: $0) }
+          end += 1
+        }
+        try appendMember(LogPageInfo(summary: chunks[start..<end]), writer, file)
+        start = end
+      }
+    } catch {
+      self = before
+      unsynced = file
+      // What half arrived must not stand between whole members. Should this fail too, the next append writes over it.
+      do throws(LocalStoreError) { try file.truncate(to: length) } catch {}
+      throw error
+    }
+  }
+
+  private mutating func openForAppend(in directory: Descriptor) throws(LocalStoreError) -> Descriptor {
+    if let unsynced { return unsynced }
+    guard let file = try Descriptor.open(name, in: directory, flags: O_RDWR | O_CREAT) else {
+      throw .system(call: "create", path: "\(directory.path)/\(name)", errno: ENOENT)
+    }
+    let size = try file.fileLength()
+    if size < length {
+      // Someone removed or emptied the file: its lines are gone, the numbers go on.
+      (length, nextIndex, previousLength, skipOrigin) = (0, 0, 0, 0)
+      isNew = true
+    }
+    if size == 0 { isNew = true }
+    if size > length { try file.truncate(to: length) }
+    unsynced = file
+    return file
+  }
+
+  private mutating func appendMember(_ info: LogPageInfo, _ writer: MemberWriter, _ file: Descriptor)
+    throws(LocalStoreError)
+  {
+    let isSkipper = nextIndex > 0 && nextIndex % MemberHeader.skipInterval == 0
+    let draft = MemberHeader(
+      stream: stream, memberLength: 0, previousLength: previousLength, skip: isSkipper ? length - skipOrigin : 0,
+      index: nextIndex, count: UInt32(info.count), jsonLength: 0, firstSeq: info.firstSeq, lastSeq: info.lastSeq,
+      earliest: info.earliest, latest: info.latest)
+    let (bytes, header) = try writer.finish(draft)
+    try file.write(bytes, at: length)
+    if nextIndex % MemberHeader.skipInterval == 0 { skipOrigin = length }
+    length += header.memberLength
+    previousLength = header.memberLength
+    nextIndex += 1
+    lastSeq = header.lastSeq
+  }
+
+  /// Makes what was appended safe. True if the file is new, so that its directory must be synced too.
+  mutating func sync() throws(LocalStoreError) -> Bool {
+    guard let file = unsynced else { return false }
+    try file.syncData()
+    unsynced = nil
+    defer { isNew = false }
+    return isNew
+  }
+
+  /// See ``LogStore/recover(_:_:logFrom:)``.
+  mutating func recover(logFrom: UInt64, in directory: Descriptor?) throws(LocalStoreError) -> LogCut? {
+    guard let directory, let file = try Descriptor.open(name, in: directory, flags: O_RDWR) else { return nil }
+    let size = try file.fileLength()
+    let end = try wholeEnd(file, size: size, logFrom: logFrom)
+    guard end < size else { return nil }
+    try file.truncate(to: end)
+    self = LogFile(empty: stream)
+    try load(file)
+    return LogCut(bytes: Int(size - end), lastSeq: lastSeq)
+  }
+
+  private init(empty stream: LogStream) {
+    self.stream = stream
+    name = LogFile.name(stream)
+  }
+
+  /// Where the sound part ends: before a torn tail, or before the first damaged member that the log can make again.
+  /// Members wholly below `logFrom` are synced, so they are not opened; damage there is left for readers to report.
+  private func wholeEnd(_ file: Descriptor, size: UInt64, logFrom: UInt64) throws(LocalStoreError) -> UInt64 {
+    let reader = MemberReader()
+    var walk = MemberWalk(file, length: size)
+    while true {
+      switch try walk.next() {
+      case .end(let offset): return offset
+      case .damage(let firstSeq, _, let offset):
+        if firstSeq >= logFrom { return offset }
+      case .member(let header, let offset):
+        guard header.firstSeq >= logFrom else { continue }
+        if try reader.read(file, at: offset, header) == nil { return offset }
+      }
+    }
+  }
+}

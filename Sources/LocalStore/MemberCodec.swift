@@ -1,0 +1,121 @@
+import CIsal
+import JobletModel
+import LogStore
+
+/// Makes whole members: JSON lines in, gzip bytes out. Its buffers are used again and again.
+final class MemberWriter {
+  private let stream = UnsafeMutablePointer<isal_zstream>.allocate(capacity: 1)
+  private let levelBuffer: UnsafeMutablePointer<UInt8>
+  private var out: UnsafeMutableRawBufferPointer
+  /// The lines of the next member.
+  var lines = LogLineEncoder(capacity: 512 << 10)
+
+  /// ISAL_DEF_LVL1_DEFAULT of igzip_lib.h, whose macro Swift can't read: work tables and 64 Ki tokens of four bytes.
+  private static let levelBufferSize = 4 * 1024 + 2 * 8 * 1024 + 4 * 64 * 1024
+
+  init() {
+    stream.initialize(to: isal_zstream())
+    levelBuffer = .allocate(capacity: MemberWriter.levelBufferSize)
+    out = .allocate(byteCount: 512 << 10, alignment: 16)
+  }
+
+  deinit {
+    stream.deallocate()
+    levelBuffer.deallocate()
+    out.deallocate()
+  }
+
+  /// Deflates ``lines`` into a member whose header is completed from `header`. Valid until the next call.
+  func finish(_ header: MemberHeader) throws(LocalStoreError) -> (bytes: UnsafeRawBufferPointer, header: MemberHeader) {
+    let json = lines.bytes
+    guard let input = json.baseAddress, let jsonLength = UInt32(exactly: json.count) else {
+      throw .compression("a member of \(json.count) bytes of JSON")
+    }
+    // The worst case of deflate is stored blocks: five bytes for each 64 KiB; ISA-L wants some room to work in.
+    let bound = json.count + json.count / 8 + 4096 + MemberHeader.byteCount + MemberHeader.trailerLength
+    if out.count < bound {
+      out.deallocate()
+      out = .allocate(byteCount: bound, alignment: 16)
+    }
+    isal_deflate_stateless_init(stream)
+    stream.pointee.level = 1
+    stream.pointee.level_buf = levelBuffer
+    stream.pointee.level_buf_size = UInt32(MemberWriter.levelBufferSize)
+    stream.pointee.gzip_flag = UInt16(IGZIP_DEFLATE)
+    stream.pointee.end_of_stream = 1
+    stream.pointee.flush = UInt16(NO_FLUSH)
+    stream.pointee.next_in = UnsafeMutablePointer(mutating: input.assumingMemoryBound(to: UInt8.self))
+    stream.pointee.avail_in = jsonLength
+    let room = out.count - MemberHeader.byteCount - MemberHeader.trailerLength
+    stream.pointee.next_out = (out.baseAddress.map { $0 + MemberHeader.byteCount })?
+      .assumingMemoryBound(to: UInt8.self)
+    stream.pointee.avail_out = UInt32(room)
+    let code = isal_deflate_stateless(stream)
+    guard code == 0, stream.pointee.avail_in == 0 else { throw .compression("isal_deflate_stateless: \(code)") }
+
+    let deflated = Int(stream.pointee.total_out)
+    let length = MemberHeader.byteCount + deflated + MemberHeader.trailerLength
+    var header = header
+    header.memberLength = UInt64(length)
+    header.jsonLength = jsonLength
+    header.encode(into: out)
+    let trailer = MemberHeader.byteCount + deflated
+    out.storeBytes(of: CRC32.update(0, json).littleEndian, toByteOffset: trailer, as: UInt32.self)
+    out.storeBytes(of: jsonLength.littleEndian, toByteOffset: trailer + 4, as: UInt32.self)
+    return (UnsafeRawBufferPointer(rebasing: out[..<length]), header)
+  }
+}
+
+/// Opens members. Its buffers are used again and again.
+final class MemberReader {
+  private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
+  private var compressed = UnsafeMutableRawBufferPointer.allocate(byteCount: 128 << 10, alignment: 16)
+  private var json = UnsafeMutableRawBufferPointer.allocate(byteCount: 512 << 10, alignment: 16)
+
+  init() { state.initialize(to: inflate_state()) }
+
+  deinit {
+    state.deallocate()
+    compressed.deallocate()
+    json.deallocate()
+  }
+
+  /// Reads and inflates a member. Nil if it is damaged; the bytes are valid until the next call.
+  func read(_ file: Descriptor, at offset: UInt64, _ header: MemberHeader) throws(LocalStoreError)
+    -> UnsafeRawBufferPointer?
+  {
+    let length = Int(header.memberLength)
+    // A header that lies about its JSON must not cost memory: deflate makes at most 1032 bytes of one.
+    guard Int(header.jsonLength) <= length * 1032 else { return nil }
+    if compressed.count < length {
+      compressed.deallocate()
+      compressed = .allocate(byteCount: length, alignment: 16)
+    }
+    let bytes = UnsafeMutableRawBufferPointer(rebasing: compressed[..<length])
+    guard try file.read(into: bytes, at: offset) == length else { return nil }
+    if json.count < Int(header.jsonLength) {
+      json.deallocate()
+      json = .allocate(byteCount: Int(header.jsonLength), alignment: 16)
+    }
+    let body = UnsafeRawBufferPointer(
+      rebasing: bytes[MemberHeader.byteCount..<(length - MemberHeader.trailerLength)])
+    guard inflate(body, length: Int(header.jsonLength)) else { return nil }
+    let page = UnsafeRawBufferPointer(rebasing: json[..<Int(header.jsonLength)])
+    let trailer = length - MemberHeader.trailerLength
+    let crc = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: trailer, as: UInt32.self))
+    return crc == CRC32.update(0, page) ? page : nil
+  }
+
+  private func inflate(_ body: UnsafeRawBufferPointer, length: Int) -> Bool {
+    isal_inflate_init(state)
+    state.pointee.next_in = body.baseAddress.map {
+      UnsafeMutablePointer(mutating: $0.assumingMemoryBound(to: UInt8.self))
+    }
+    state.pointee.avail_in = UInt32(body.count)
+    state.pointee.next_out = json.baseAddress?.assumingMemoryBound(to: UInt8.self)
+    state.pointee.avail_out = UInt32(length)
+    state.pointee.crc_flag = 0
+    let code = isal_inflate_stateless(state)
+    return code == 0 && state.pointee.block_state == ISAL_BLOCK_FINISH && Int(state.pointee.total_out) == length
+  }
+}

@@ -1,0 +1,75 @@
+import JobletModel
+import Synchronization
+
+/// The reference: lines in memory, one page an append. Simple on purpose, so that other stores can be held against it.
+public final class MemoryLogStore: LogStore {
+  private struct Key: Hashable {
+    var job: JobID
+    var stream: LogStream
+  }
+  fileprivate struct Page: Sendable {
+    var info: LogPageInfo
+    var bytes: [UInt8]
+  }
+  private let streams = Mutex<[Key: [Page]]>([:])
+
+  public init() {}
+
+  public let name = "memory"
+
+  public func append(_ chunks: [LogChunk], job: JobID, stream: LogStream) throws {
+    guard !chunks.isEmpty else { return }
+    var encoder = LogLineEncoder()
+    for chunk in chunks { chunk.withBytes { _ = encoder.append(chunk.info, payload: $0) } }
+    let page = Page(info: LogPageInfo(summary: chunks[...]), bytes: Array(encoder.bytes))
+    streams.withLock { $0[Key(job: job, stream: stream), default: []].append(page) }
+  }
+
+  public func sync(_ job: JobID) throws {}
+
+  public func lastSeq(_ job: JobID, _ stream: LogStream) throws -> UInt64 {
+    streams.withLock { $0[Key(job: job, stream: stream)]?.last?.info.lastSeq ?? 0 }
+  }
+
+  public func recover(_ job: JobID, _ stream: LogStream, logFrom: UInt64) throws -> LogCut? { nil }
+
+  public func pages(_ job: JobID, _ stream: LogStream, _ range: LogRange) throws -> any LogPages {
+    let pages = streams.withLock { $0[Key(job: job, stream: stream)] ?? [] }
+    return MemoryPages(pages.filter { range.mayHold($0.info) })
+  }
+
+  public func delete(_ job: JobID) throws -> Bool {
+    streams.withLock { streams in
+      let keys = LogStream.allCases.map { Key(job: job, stream: $0) }
+      return keys.filter { streams.removeValue(forKey: $0) != nil }.count > 0
+    }
+  }
+
+  public func contains(_ job: JobID) throws -> Bool {
+    streams.withLock { streams in LogStream.allCases.contains { streams[Key(job: job, stream: $0)] != nil } }
+  }
+
+  public func forget(_ job: JobID) {}
+
+  public func freeBytes() throws -> Int64? { nil }
+}
+
+private final class MemoryPages: LogPages {
+  let infos: [LogPageInfo]
+  private let pages: [MemoryLogStore.Page]
+  private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 1)
+
+  init(_ pages: [MemoryLogStore.Page]) {
+    self.pages = pages
+    infos = pages.map(\.info)
+  }
+
+  deinit { buffer.deallocate() }
+
+  func load(_ index: Int) -> UnsafeRawBufferPointer? {
+    buffer.deallocate()
+    buffer = .allocate(byteCount: pages[index].bytes.count, alignment: 1)
+    buffer.copyBytes(from: pages[index].bytes)
+    return UnsafeRawBufferPointer(buffer)
+  }
+}

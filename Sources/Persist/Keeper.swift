@@ -1,0 +1,159 @@
+import Glibc
+import JobletConfig
+import JobletModel
+import LogStore
+import Logging
+
+/// Keeps time: seals what is old, syncs, and lets go of log segments whose content is safe elsewhere.
+struct Keeper: Sendable {
+  let intake: Intake
+  let settings: Configuration.Persist.WAL
+  /// Called on every turn, for the watchdog.
+  let beat: @Sendable () -> Void
+
+  /// A job that was not heard of for so long leaves memory; it is looked up again when it speaks.
+  private static let idle: UInt64 = 600 * 1_000_000_000
+
+  /// The thread's life: until the intake stops; then everything is sealed and synced once more by ``finish()``.
+  func run() {
+    var lastSync = Moment.now
+    let pause = min(settings.fsyncInterval, .seconds(1))
+    while true {
+      let isStopping = intake.monitor.wait(.settled, timeout: pause) { state -> Bool? in
+        if state.isStopping || state.failure != nil { return true }
+        return state.givingUp != nil || intake.log.totalBytes > intake.maxLog / 2 ? false : nil
+      }
+      if isStopping == true { return }
+      beat()
+      wakeSeals()
+      if settings.fsync == .interval, Moment.now - lastSync >= UInt64(settings.fsyncInterval.nanosecondCount) {
+        lastSync = Moment.now
+        do {
+          try intake.log.sync()
+        } catch {
+          intake.giveUp(error)
+        }
+      }
+      checkpoint()
+      if isStopping == false { usleep(20_000) }  // something is urgent: look again soon
+    }
+  }
+
+  /// Queues what became due by time alone.
+  private func wakeSeals() {
+    let now = Moment.now
+    let oldest = now - min(now, UInt64(settings.sealInterval.nanosecondCount))
+    intake.monitor.withLock { state in
+      for entry in state.jobs.values {
+        if entry.retryAt != 0, entry.retryAt <= now { entry.retryAt = 0 }
+        if let arrival = [entry.stdout.oldestArrival, entry.stderr.oldestArrival].compactMap({ $0 }).min(),
+          arrival <= oldest
+        {
+          entry.sealsAll = true
+        }
+        intake.queueIfDue(entry, &state)
+      }
+    }
+  }
+
+  /// Makes members safe and drops the log segments they cover, when the log is large enough to be worth it.
+  private func checkpoint() {
+    let size = intake.log.totalBytes
+    if size > intake.maxLog / 2 {
+      let active = intake.log.activeSegment
+      intake.requestSeal(through: active > 0 ? active - 1 : 0)
+    }
+    let isGivingUp = intake.monitor.withLock { $0.givingUp != nil }
+    // Small logs wait: a sync of every file every second would cost more than a replay of some MiB.
+    guard isGivingUp || size > intake.maxLog / 4 || hasEndedJobs() else { return }
+    do {
+      try syncMembers()
+      try dropSegments()
+    } catch let error as PersistError {
+      intake.fail(error)
+    } catch {
+      intake.fail(.unsupported("\(error)"))
+    }
+  }
+
+  private func hasEndedJobs() -> Bool {
+    let now = Moment.now
+    return intake.monitor.withLock { state in
+      state.jobs.values.contains { $0.endSeq != nil || now - min(now, $0.touched) > Keeper.idle }
+    }
+  }
+
+  /// Syncs the files of every job that has members no sync covers.
+  func syncMembers() throws {
+    let jobs = intake.monitor.withLock { state in
+      state.jobs.values.filter { $0.unsyncedSegment != nil }.map { JobEntryReference($0) }
+    }
+    for job in jobs {
+      try syncMembers(job)
+      beat()
+    }
+  }
+
+  private func syncMembers(_ reference: JobEntryReference) throws {
+    let job = intake.monitor.withLock { _ -> JobID? in
+      guard let entry = reference.entry, !entry.isDeleted else { return nil }
+      // Members that a seal appends from here on may miss this sync: they count anew.
+      entry.syncingSegment = entry.unsyncedSegment
+      entry.unsyncedSegment = nil
+      return entry.job
+    }
+    guard let job else { return }
+    // Should it fail, the kernel may have dropped pages of the file: only a replay of the log, which still has the
+    // lines, mends that, so the segment stays marked and the daemon ends.
+    let outcome = Result { try intake.logs.sync(job) }
+    intake.monitor.withLock { _ in
+      if case .success = outcome { reference.entry?.syncingSegment = nil }
+      intake.monitor.signal(.settled)
+    }
+    try outcome.get()
+  }
+
+  /// Removes the log segments that nothing depends on, and jobs that need no place in memory.
+  func dropSegments() throws {
+    // Read before the horizon: a batch that is being applied now is in this segment or a later one, so its segment stays.
+    let active = intake.log.activeSegment
+    let horizon = intake.monitor.withLock { state in
+      let oldest = state.jobs.values.compactMap(\.oldestSegment).min() ?? active
+      if let segment = state.givingUp, oldest > segment { state.givingUp = nil }
+      return min(oldest, active)
+    }
+    try intake.log.remove(below: horizon)
+    intake.order.withLock { _ in releaseIdle() }
+    intake.monitor.signal(.settled)
+    intake.monitor.signal(.space)
+  }
+
+  /// Under the intake's order, so that no frame of the job is between its check and its application.
+  private func releaseIdle() {
+    let now = Moment.now
+    let released = intake.monitor.withLock { state in
+      let idle = state.jobs.values.filter { entry in
+        !entry.hasUnsealed && entry.oldestSegment == nil && !entry.isSealing && !entry.isQueued
+          && (entry.endSeq != nil || now - min(now, entry.touched) > Keeper.idle)
+      }
+      for entry in idle { state.jobs[entry.job] = nil }
+      return idle.map(\.job)
+    }
+    for job in released { intake.logs.forget(job) }
+  }
+
+  /// Seals and syncs everything, so that the next start has little to replay. Blocks; the sealing threads must run.
+  func finish() throws {
+    intake.requestSeal(through: .max)
+    let left = intake.monitor.wait(.settled, timeout: .seconds(60)) { state -> Int? in
+      let failed = state.jobs.values.filter { $0.retryAt != 0 }.count
+      let busy = state.jobs.values.filter { $0.hasUnsealed || $0.isSealing }.count
+      return busy == 0 || busy == failed ? failed : nil
+    }
+    try syncMembers()
+    try dropSegments()
+    if left != 0 {
+      intake.logger.warning("some lines could not be sealed; they are in the log and come back at the next start")
+    }
+  }
+}

@@ -1,0 +1,116 @@
+import Glibc
+import JobletConfig
+import JobletModel
+import JobletWire
+import LogStore
+import Logging
+import StateStore
+
+/// persist without its sockets: log, memory, sealing, queries. Its calls block.
+public final class PersistEngine: Sendable {
+  public struct Settings: Sendable {
+    public var logDirectory: String
+    public var wal: Configuration.Persist.WAL
+    /// Threads that seal.
+    public var sealers: Int
+
+    public init(logDirectory: String, wal: Configuration.Persist.WAL, sealers: Int = 2) {
+      self.logDirectory = logDirectory
+      self.wal = wal
+      self.sealers = sealers
+    }
+  }
+
+  /// What a start found in the log.
+  public struct Recovery: Sendable, Hashable {
+    public var segments: Int
+    /// Lines that no file had yet.
+    public var lines: Int
+    /// Bytes that were no whole batch, and were left out.
+    public var tornBytes: Int
+  }
+
+  let intake: Intake
+  let keeper: Keeper
+  let pool: BlockingPool
+  private let settings: Settings
+  private let logger: Logger
+  private let sealers: [WorkerThread]
+
+  /// Opens the log, replays it and starts to seal.
+  /// - Parameters:
+  ///   - beat: called by the loop that keeps time, for the watchdog.
+  ///   - progress: called while the log is replayed: segments done, segments in all.
+  public init(
+    _ settings: Settings, logs: any LogStore, records: any StateStore, logger: Logger,
+    beat: @escaping @Sendable () -> Void = {}, progress: @escaping (Int, Int) -> Void = { _, _ in }
+  ) throws {
+    self.settings = settings
+    self.logger = logger
+    let log = try WriteAheadLog(
+      directory: settings.logDirectory, policy: settings.wal.fsync, maxSize: settings.wal.maxSize)
+    let intake = Intake(log: log, logs: logs, records: records, settings: settings.wal, logger: logger)
+    self.intake = intake
+    keeper = Keeper(intake: intake, settings: settings.wal, beat: beat)
+    pool = try BlockingPool(threads: 4)
+    let sealer = Sealer(intake: intake)
+    sealers = try (0..<max(1, settings.sealers)).map { try WorkerThread("seal-\($0)") { sealer.run() } }
+    do {
+      var replay = Replay(intake, progress: progress)
+      let found = try replay.run()
+      recovery = Recovery(segments: found.segments, lines: found.lines, tornBytes: found.tornBytes)
+    } catch {
+      intake.monitor.withLock { $0.isDone = true }
+      intake.monitor.signal(.work)
+      throw error
+    }
+  }
+
+  public let recovery: Recovery
+
+  /// Lines taken in since the start.
+  public var acceptedLines: UInt64 { intake.monitor.withLock { $0.acceptedLines } }
+
+  /// The loop that keeps time; returns after ``close()`` began.
+  /// - Throws: when nothing can be promised any more and the daemon must end.
+  public func keepTime() throws {
+    keeper.run()
+    if let failure = intake.monitor.withLock({ $0.failure }) { throw failure }
+  }
+
+  /// Answers a query that walks the whole way, to prove that it works.
+  public func selfTest() throws {
+    let scanner = try intake.scanner(LogQuery(job: .none, limit: 1))
+    while case .working = try scanner.next() {}
+    _ = try intake.logs.freeBytes()
+  }
+
+  /// Ends taking in: whoever waits for room is told.
+  public func stopTaking() {
+    intake.monitor.withLock { $0.isStopping = true }
+    for signal in Signal.allCases { intake.monitor.signal(signal) }
+  }
+
+  /// Seals and syncs everything and ends the threads. Writers must be gone.
+  public func close() throws {
+    stopTaking()
+    let outcome = Result { try keeper.finish() }
+    endThreads()
+    try outcome.get()
+  }
+
+  /// Ends the threads and leaves everything as a kill would: for tests of recovery.
+  package func abandon() {
+    stopTaking()
+    intake.monitor.withLock { $0.sealQueue = [] }
+    endThreads()
+    intake.log.unlock()
+  }
+
+  private func endThreads() {
+    intake.monitor.withLock { $0.isDone = true }
+    intake.monitor.signal(.work)
+    for sealer in sealers { sealer.join() }
+    pool.stop()
+  }
+}

@@ -1,0 +1,35 @@
+import Glibc
+import JobletModel
+
+/// Why persist could not do something.
+public enum PersistError: Error, Hashable, Sendable, CustomStringConvertible {
+  case system(call: String, path: String, errno: Int32)
+  /// A write connection broke the protocol; it is closed with this reason.
+  case protocolViolation(String)
+  /// Lines are missing between what is stored and what came.
+  case gap(job: JobID, expected: UInt64, received: UInt64)
+  /// A write-ahead log segment could not be synced and was given up.
+  case logGivenUp(segment: UInt64, why: String)
+  /// Another persist uses the same directory.
+  case inUse(path: String)
+  case unsupported(String)
+  case stopping
+
+  public var description: String {
+    switch self {
+    case .system(let call, let path, let code): "\(call) \(path): \(String(cString: strerror(code)))"
+    case .protocolViolation(let why): why
+    case .gap(let job, let expected, let received):
+      "job \(job): line \(expected) was expected, \(received) came: what lies between was not received"
+    case .logGivenUp(let segment, let why):
+      "segment \(segment) of the write-ahead log was given up (\(why)); nothing in it was acknowledged"
+    case .inUse(let path): "another joblet-persist uses \(path); stop it first"
+    case .unsupported(let what): what
+    case .stopping: "joblet-persist is stopping"
+    }
+  }
+
+  var isFullDisk: Bool {
+    if case .system(_, _, let code) = self { code == ENOSPC || code == EDQUOT } else { false }
+  }
+}

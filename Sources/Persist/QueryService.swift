@@ -1,0 +1,175 @@
+import FoundationEssentials
+import JobletModel
+import JobletWire
+import LocalStore
+import LogStore
+import Logging
+import NIOCore
+import StateStore
+
+/// Answers the query socket: one connection after another request, results streamed as the peer takes them.
+struct QueryService: Sendable {
+  let intake: Intake
+  let pool: BlockingPool
+  let logger: Logger
+
+  /// How long a query waits until a line is applied that its asker was told is written.
+  private static let throughWait: Duration = .seconds(5)
+
+  func handle(_ connection: FrameConnection) async throws {
+    while let frame = try await connection.next() {
+      do {
+        try await answer(frame, connection)
+      } catch let problem as Problem {
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: problem))
+      } catch let error as FrameError {
+        let problem = Problem(.badRequest, error.description)
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: problem))
+        throw error
+      } catch let error as ValidationError {
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: Problem(error)))
+      } catch let error as PersistError {
+        try await refuse(frame, connection, "\(error)")
+      } catch let error as LocalStoreError {
+        try await refuse(frame, connection, "\(error)")
+      }
+    }
+  }
+
+  private func refuse(_ frame: Frame, _ connection: FrameConnection, _ why: String) async throws {
+    logger.error("a query of type '\(frame.header.type)' failed: \(why)")
+    try await connection.send(
+      Frame(FrameHeader(.problem, job: frame.header.job), json: Problem(.internalError, "persist: \(why)")))
+  }
+
+  private func answer(_ frame: Frame, _ connection: FrameConnection) async throws {
+    let job = frame.header.job
+    switch frame.header.type {
+    case .ping:
+      let intake = intake
+      let reply = try await pool.run {
+        PingReply(version: jobletVersion, backend: intake.logs.name, freeBytes: try intake.logs.freeBytes())
+      }
+      try await connection.send(Frame(FrameHeader(.done), json: reply))
+    case .queryLogs: try await queryLogs(try frame.decode(), connection)
+    case .listRecords: try await listRecords(try frame.decode(), connection)
+    case .getRecord:
+      let records = intake.records
+      guard let record = try await pool.run({ try records.get(job) }) else {
+        throw Problem(.notFound, "there is no job \(job)")
+      }
+      try await connection.send(Frame(FrameHeader(.record, job: job, seq: record.version), json: record))
+    case .deleteJobData:
+      let intake = intake
+      // A thread of its own: it may wait for a seal or a sync, and queries should not.
+      try await WorkerThread.run("delete") { try intake.remove(job) }
+      logger.info("deleted the data of job \(job)")
+      try await connection.send(Frame(FrameHeader(.done, job: job)))
+    default: throw FrameError.unexpected(frame.header.type)
+    }
+  }
+
+  private func listRecords(_ query: RecordQuery, _ connection: FrameConnection) async throws {
+    guard (1...1000).contains(query.limit) else {
+      throw Problem(.invalidField, "limit is \(query.limit); allowed: 1 to 1000", field: "limit")
+    }
+    let records = intake.records
+    let page = try await pool.run { try records.list(query) }
+    var frames: [Frame] = []
+    for record in page {
+      frames.append(try Frame(FrameHeader(.record, job: record.id, seq: record.version), json: record))
+      if frames.count == 64 {
+        try await connection.send(frames)
+        frames = []
+      }
+    }
+    try await connection.send(frames + [Frame(FrameHeader(.done))])
+  }
+
+  private func queryLogs(_ query: LogQuery, _ connection: FrameConnection) async throws {
+    if let seq = query.throughSeq { try await waitUntilApplied(query.job, seq) }
+    let scan = LogScan(intake: intake, query: query)
+    while true {
+      try Task.checkCancellation()
+      switch try await pool.run({ try scan.next() }) {
+      case .frame(let frame): try await connection.send(frame)
+      case .working:
+        // A long search that finds nothing must not go on for a peer that left.
+        guard connection.isOpen else { return }
+      case .end:
+        try await connection.send(Frame(FrameHeader(.done, job: query.job)))
+        return
+      }
+    }
+  }
+
+  private func waitUntilApplied(_ job: JobID, _ seq: UInt64) async throws {
+    let deadline = ContinuousClock.now + QueryService.throughWait
+    let intake = intake
+    while !(try await pool.run { try intake.hasApplied(job, seq) }) {
+      guard ContinuousClock.now < deadline else {
+        throw Problem(
+          .unavailable, "line \(seq) of job \(job) is not written yet; try again", field: "through_seq", retryAfter: 1)
+      }
+      try await Task.sleep(for: .milliseconds(5))
+    }
+  }
+}
+
+/// One log query under way. Its steps block and run on the pool, one after another.
+///
+/// Safe to share: whoever runs the query awaits each step before it asks for the next, so one thread at a time is in here.
+private final class LogScan: @unchecked Sendable {
+  enum Step: Sendable {
+    case frame(Frame)
+    case working
+    case end
+  }
+  private let intake: Intake
+  private let query: LogQuery
+  private var scanner: LogScanner?
+
+  init(intake: Intake, query: LogQuery) {
+    self.intake = intake
+    self.query = query
+  }
+
+  func next() throws -> Step {
+    let scanner = try self.scanner ?? intake.scanner(query)
+    self.scanner = scanner
+    switch try scanner.next() {
+    case .lines(let firstSeq, let count, let bytes):
+      let header = FrameHeader(.log, flags: .encoded, job: query.job, seq: firstSeq, count: UInt32(count))
+      return .frame(Frame(header, payload: ByteBuffer(bytes: bytes)))
+    case .gap(let first, let last):
+      // An encoded log frame without a payload: `count` lines from `seq` on can't be given.
+      let missing = UInt32(clamping: last - first + 1)
+      return .frame(Frame(FrameHeader(.log, flags: .encoded, job: query.job, seq: first, count: missing)))
+    case .working: return .working
+    case .end: return .end
+    }
+  }
+}
+
+extension Intake {
+  /// Opens what a query may read: members and the lines that wait in memory, as one.
+  func scanner(_ query: LogQuery) throws -> LogScanner {
+    let range = query.range
+    let streams = try query.checkedStreams().map { stream -> [any LogPages] in
+      // Memory first, then the file: a line that is sealed between the two is in both, and given once; the other way
+      // round it could be in neither.
+      let waiting = unsealed(query.job, stream)
+      return [try logs.pages(query.job, stream, range), ChunkPages(waiting, range: range)]
+    }
+    return try LogScanner(streams: streams, query: query)
+  }
+
+  /// True if everything of the job up to `seq` can be read.
+  func hasApplied(_ job: JobID, _ seq: UInt64) throws -> Bool {
+    if seq == 0 { return true }
+    if let applied = appliedSeq(job) { return applied >= seq }
+    return try LogStream.allCases.contains { stream in
+      try !logs.pages(job, stream, LogRange(after: seq - 1)).infos.isEmpty
+    }
+  }
+}

@@ -1,0 +1,244 @@
+import CGNU
+import FoundationEssentials
+import Glibc
+import JobletModel
+import JobletWire
+import Logging
+import Synchronization
+
+/// One connection of a writer (exec): a thread of its own reads into one buffer, and frames are used where they lie.
+///
+/// What the peer sends is bounded by that buffer: it grows only as far as one frame needs, as its bytes come, and the
+/// thread reads on only when a batch is taken in.
+final class WriteConnection: Sendable {
+  private let descriptor: CInt
+  private let intake: Intake
+  private let maxPayload: Int
+  private let peer: String
+  private let logger: Logger
+
+  private static let bufferSize = 1 << 20
+
+  /// - Parameter descriptor: a connected blocking socket, which the connection closes.
+  init(_ descriptor: CInt, intake: Intake, maxPayload: Int, peer: String, logger: Logger) {
+    self.descriptor = descriptor
+    self.intake = intake
+    self.maxPayload = maxPayload
+    self.peer = peer
+    self.logger = logger
+  }
+
+  deinit { close(descriptor) }
+
+  /// No more is read from the peer; what has come is still taken in. From any thread.
+  func stop() { shutdown(descriptor, CInt(SHUT_RD)) }
+
+  /// The connection's life.
+  func run() {
+    do {
+      try serve()
+      logger.info("the write connection of \(peer) is closed")
+    } catch PersistError.stopping {
+      // Nothing more to say.
+    } catch {
+      logger.error("closed the write connection of \(peer): \(error)")
+    }
+    shutdown(descriptor, CInt(SHUT_RDWR))
+  }
+
+  private func serve() throws {
+    var buffer = ReceiveBuffer(capacity: WriteConnection.bufferSize)
+    var hasHello = false
+    while true {
+      // Once the bytes were looked at, those that make no whole frame yet stay in the buffer.
+      let consumed = try take(buffer.bytes, &hasHello)
+      buffer.consume(consumed)
+      try buffer.makeRoom(maxFrame: FrameHeader.byteCount + maxPayload)
+      let count = try receive(buffer.free)
+      if count == 0 {
+        guard buffer.bytes.isEmpty else { throw FrameError.truncated }
+        return
+      }
+      buffer.fill(count)
+    }
+  }
+
+  /// Handles all whole frames. Answers how many bytes they took.
+  private func take(_ bytes: UnsafeRawBufferPointer, _ hasHello: inout Bool) throws -> Int {
+    var frames: [ReceivedFrame] = []
+    var position = 0
+    var fault: (any Error)?
+    do {
+      while let frame = try next(UnsafeRawBufferPointer(rebasing: bytes[position...])) {
+        position += frame.bytes.count
+        if !hasHello {
+          try greet(frame)
+          hasHello = true
+        } else if frame.header.type == .delete {
+          try finish(frames)
+          frames = []
+          try delete(frame.header.job)
+        } else {
+          frames.append(try checked(frame))
+        }
+      }
+    } catch {
+      fault = error  // what came whole before it is taken in first
+    }
+    try finish(frames)
+    if let fault { throw fault }
+    return position
+  }
+
+  private func next(_ bytes: UnsafeRawBufferPointer) throws -> ReceivedFrame? {
+    guard let header = try FrameHeader.decode(bytes, maxPayload: maxPayload) else { return nil }
+    let length = FrameHeader.byteCount + Int(header.length)
+    guard bytes.count >= length else { return nil }
+    return ReceivedFrame(header: header, bytes: UnsafeRawBufferPointer(rebasing: bytes[..<length]))
+  }
+
+  private func greet(_ frame: ReceivedFrame) throws {
+    guard frame.header.type == .hello else { throw FrameError.unexpected(frame.header.type) }
+    let hello = try frame.decode(Hello.self)
+    guard hello.protocolVersion == Int(FrameHeader.version) else {
+      throw PersistError.protocolViolation(
+        "it speaks protocol version \(hello.protocolVersion); this side speaks \(FrameHeader.version)")
+    }
+    logger.info("a writer connected: \(hello.software) (\(peer))")
+    let answer = try JSONEncoder().encode(Hello(software: "joblet-persist \(jobletVersion) pid \(getpid())"))
+    var bytes = [UInt8](repeating: 0, count: FrameHeader.byteCount)
+    bytes.withUnsafeMutableBytes { FrameHeader(.hello, length: UInt32(answer.count)).encode(into: $0) }
+    try send(bytes + answer)
+  }
+
+  /// Looks at what a frame says of itself before anyone relies on it.
+  private func checked(_ frame: ReceivedFrame) throws -> ReceivedFrame {
+    guard frame.header.job != .none else {
+      throw PersistError.protocolViolation("a frame of type '\(frame.header.type)' names no job")
+    }
+    var frame = frame
+    switch frame.header.type {
+    case .log:
+      guard !frame.header.flags.contains(.encoded), let info = frame.header.chunk else {
+        throw FrameError.badPayload(
+          .log, "stream \(frame.header.stream), seq \(frame.header.seq), count \(frame.header.count)")
+      }
+      if let fault = LineCount.fault(info, frame.payload) { throw FrameError.badPayload(.log, fault) }
+    case .end: break
+    case .record:
+      let record = try frame.decode(JobRecord.self)
+      guard record.id == frame.header.job, record.version == frame.header.seq else {
+        throw FrameError.badPayload(.record, "its job or version is not the header's")
+      }
+      frame.record = record
+    default: throw FrameError.unexpected(frame.header.type)
+    }
+    return frame
+  }
+
+  private func finish(_ frames: [ReceivedFrame]) throws {
+    guard !frames.isEmpty else { return }
+    let (acks, fault) = try intake.accept(frames)
+    try send(acks)
+    if let fault { throw fault }
+  }
+
+  private func delete(_ job: JobID) throws {
+    do {
+      try intake.remove(job)
+    } catch let problem as Problem where problem.kind == .notFound {
+      // It is gone: what was asked for.
+    }
+    try send([Ack(kind: .delete, job: job, seq: 0)])
+  }
+
+  private func send(_ acks: [Ack]) throws {
+    guard !acks.isEmpty else { return }
+    let bytes = [UInt8](unsafeUninitializedCapacity: acks.count * FrameHeader.byteCount) { out, count in
+      for (index, ack) in acks.enumerated() {
+        let header = FrameHeader(.ack, stream: ack.kind.rawValue, job: ack.job, seq: ack.seq)
+        let start = index * FrameHeader.byteCount
+        header.encode(
+          into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(out)[start...]))
+      }
+      count = acks.count * FrameHeader.byteCount
+    }
+    try send(bytes)
+  }
+
+  private func send(_ bytes: [UInt8]) throws {
+    var done = 0
+    while done < bytes.count {
+      let count = bytes.withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress.map { $0 + done }, bytes.count - done, CInt(MSG_NOSIGNAL))
+      }
+      if count >= 0 {
+        done += count
+      } else if errno != EINTR {
+        throw PersistError.system(call: "send", path: peer, errno: errno)
+      }
+    }
+  }
+
+  private func receive(_ free: UnsafeMutableRawBufferPointer) throws -> Int {
+    while true {
+      let count = recv(descriptor, free.baseAddress, free.count, 0)
+      if count >= 0 { return count }
+      if errno == ECONNRESET { return 0 }
+      guard errno == EINTR else { throw PersistError.system(call: "recv", path: peer, errno: errno) }
+    }
+  }
+}
+
+extension ReceivedFrame {
+  /// The payload read as JSON.
+  func decode<Value: Decodable>(_ type: Value.Type) throws(FrameError) -> Value {
+    do {
+      return try JSONDecoder().decode(type, from: Data(payload))
+    } catch {
+      throw .badPayload(header.type, "\(error)")
+    }
+  }
+}
+
+/// The memory a connection reads into.
+struct ReceiveBuffer: ~Copyable {
+  private var memory: UnsafeMutableRawBufferPointer
+  private var start = 0
+  private var end = 0
+  private let usual: Int
+
+  init(capacity: Int) {
+    usual = capacity
+    memory = .allocate(byteCount: capacity, alignment: 16)
+  }
+
+  deinit { memory.deallocate() }
+
+  /// What came and was not consumed.
+  var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: memory[start..<end]) }
+  /// Where more goes.
+  var free: UnsafeMutableRawBufferPointer { UnsafeMutableRawBufferPointer(rebasing: memory[end...]) }
+
+  mutating func consume(_ count: Int) { start += count }
+  mutating func fill(_ count: Int) { end += count }
+
+  /// Sees to it that ``free`` is not empty: moves what is left to the front; grows only when a frame fills all of it, and
+  /// shrinks again behind it.
+  mutating func makeRoom(maxFrame: Int) throws {
+    let left = end - start
+    if left == 0, memory.count > usual {
+      memory.deallocate()
+      memory = .allocate(byteCount: usual, alignment: 16)
+    } else if left == memory.count {
+      let larger = UnsafeMutableRawBufferPointer.allocate(
+        byteCount: min(memory.count * 2, max(maxFrame, memory.count + 1)), alignment: 16)
+      larger.copyMemory(from: bytes)
+      memory.deallocate()
+      memory = larger
+    } else if left > 0, let base = memory.baseAddress {
+      memmove(base, base + start, left)
+    }
+    (start, end) = (0, left)
+  }
+}

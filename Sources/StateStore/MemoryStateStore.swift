@@ -1,0 +1,80 @@
+import JobletModel
+import Synchronization
+
+/// Records in memory: gone with the process, but for those that the write-ahead log still holds and those that exec sends
+/// again. The oldest ended records make room for new ones.
+public final class MemoryStateStore: StateStore {
+  private struct Records: Sendable {
+    var byID: [JobID: JobRecord] = [:]
+    /// Ascending, which is the order of time.
+    var ids: [JobID] = []
+  }
+  private let records = Mutex(Records())
+  private let capacity: Int
+
+  public let name = "memory"
+
+  /// - Parameter capacity: records kept; beyond it the oldest ended one goes when a new one comes.
+  public init(capacity: Int = 100_000) {
+    self.capacity = max(1, capacity)
+  }
+
+  @discardableResult
+  public func put(_ record: JobRecord) -> Bool {
+    records.withLock { records in
+      if let known = records.byID[record.id] {
+        guard record.version > known.version else { return false }
+      } else {
+        makeRoom(&records)
+        records.ids.insert(record.id, at: records.ids.firstIndex(notBelow: record.id))
+      }
+      records.byID[record.id] = record
+      return true
+    }
+  }
+
+  /// Running jobs' records always stay.
+  private func makeRoom(_ records: inout Records) {
+    guard records.ids.count >= capacity,
+      let index = records.ids.firstIndex(where: { records.byID[$0]?.status.isEnded ?? true })
+    else { return }
+    records.byID[records.ids.remove(at: index)] = nil
+  }
+
+  public func get(_ id: JobID) -> JobRecord? { records.withLock { $0.byID[id] } }
+
+  public func list(_ query: RecordQuery) -> [JobRecord] {
+    records.withLock { records in
+      var found: [JobRecord] = []
+      let end = query.before.map { records.ids.firstIndex(notBelow: $0) } ?? records.ids.count
+      for id in records.ids[..<end].reversed() {
+        guard found.count < query.limit else { break }
+        guard let record = records.byID[id] else { continue }
+        if query.status.map({ $0 == record.status }) ?? true { found.append(record) }
+      }
+      return found
+    }
+  }
+
+  public func delete(_ id: JobID) -> Bool {
+    records.withLock { records in
+      guard records.byID.removeValue(forKey: id) != nil else { return false }
+      let index = records.ids.firstIndex(notBelow: id)
+      if index < records.ids.count, records.ids[index] == id { records.ids.remove(at: index) }
+      return true
+    }
+  }
+}
+
+extension [JobID] {
+  /// The first index whose element is not below `id`, in a sorted array.
+  fileprivate func firstIndex(notBelow id: JobID) -> Int {
+    var low = 0
+    var high = count
+    while low < high {
+      let middle = (low + high) / 2
+      if self[middle] < id { low = middle + 1 } else { high = middle }
+    }
+    return low
+  }
+}
