@@ -8,7 +8,7 @@ extension SystemTests {
       .timeLimit(.minutes(10)),
       arguments: [
         ("{", 400, "bad-request", ""),
-        ("[]", 400, "bad-request", ""),
+        ("[]", 422, "invalid-field", ""),
         ("", 400, "bad-request", ""),
         (#"{"args":[]}"#, 422, "invalid-field", "command"),
         (#"{"command":""}"#, 422, "invalid-field", "command"),
