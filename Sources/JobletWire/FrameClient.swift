@@ -1,20 +1,36 @@
+#if canImport(Glibc)
+  import Glibc
+#endif
 import NIOCore
 import NIOPosix
 
 /// Opens frame connections to a unix socket.
 public enum FrameClient {
   /// Connects. A socket that systemd holds open accepts connections with nobody behind it: only an answer proves a peer.
-  /// - Throws: a connection error when nobody listens within `timeout`.
+  /// - Throws: ``ConnectError`` when nobody listens.
   public static func connect(
     path: String, maxPayload: Int = 16 << 20, timeout: Duration = .seconds(5)
   ) async throws -> FrameConnection {
-    try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
-      .channelOption(.autoRead, value: false)
-      .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
-      .connect(unixDomainSocketPath: path) { channel in
-        FrameConnection.wrap(channel, maxPayload: maxPayload)
-      }
+    do {
+      return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+        .channelOption(.autoRead, value: false)
+        .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
+        .connect(unixDomainSocketPath: path) { channel in
+          FrameConnection.wrap(channel, maxPayload: maxPayload)
+        }
+    } catch let error as IOError {
+      throw ConnectError(path: path, code: error.errnoCode)
+    }
   }
+}
+
+/// A unix socket that can't be connected to.
+public struct ConnectError: Error, CustomStringConvertible {
+  public var path: String
+  /// errno of connect(2).
+  public var code: CInt
+
+  public var description: String { "connect \(path): \(String(cString: strerror(code)))" }
 }
 
 /// An operation that took longer than it was given.

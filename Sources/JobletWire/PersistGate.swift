@@ -16,7 +16,7 @@ public enum PersistGate {
   /// - Parameters:
   ///   - tries: how often, `pause` apart; each may take as long as `pause`.
   ///   - onTry: called before each try with its number: to pet the watchdog and say in `STATUS=` what is waited for.
-  /// - Throws: ``Unavailable`` after the last try, or `CancellationError`.
+  /// - Throws: ``Unavailable`` after the last try, for the daemon to log as its last line, or `CancellationError`.
   public static func wait(
     querySocket: String, tries: Int = 30, pause: Duration = .seconds(1), logger: Logger,
     onTry: @Sendable (Int) -> Void = { _ in }
@@ -37,7 +37,6 @@ public enum PersistGate {
       }
       if attempt < tries { try await Task.sleep(until: started + pause, clock: .continuous) }
     }
-    logger.critical("\(fatalMessage)", metadata: ["socket": "\(querySocket)", "error": "\(lastError)"])
     throw Unavailable(lastError: lastError)
   }
 
