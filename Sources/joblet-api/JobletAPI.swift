@@ -15,7 +15,8 @@ struct JobletAPI: AsyncParsableCommand {
       systemd starts it with its sockets (joblet-api.socket). In a terminal it needs both of them by name:
         joblet-api --config FILE --listen api=tcp:127.0.0.1:50051 --listen health=tcp:127.0.0.1:9090
       """,
-    version: jobletVersion)
+    version: jobletVersion,
+    subcommands: [UnitsCommand.self])
 
   @Option(help: ArgumentHelp(stringLiteral: DaemonOptions.configHelp)) var config: String?
   @Flag(help: ArgumentHelp(stringLiteral: DaemonOptions.validateHelp)) var validate = false
