@@ -44,7 +44,9 @@ public final class Bed {
   /// Starts the three and waits until they are ready, runs `body`, and cleans up whatever happened.
   public static func run(_ programs: Programs, _ body: (Bed) throws -> Void) throws {
     let directory = try temporaryDirectory()
-    defer { shell("rm -rf --one-file-system '\(directory)'") }
+    // Rings and state of running jobs belong on a tmpfs.
+    let state = "/dev/shm/joblet-bench-\(getpid())"
+    defer { shell("rm -rf --one-file-system '\(directory)' '\(state)'") }
     let mount = try cgroup2Mount()
     let cgroup = "\(mount)/joblet-bench-\(getpid())"
     guard mkdir(cgroup, 0o755) == 0 else { throw BenchmarkError("\(cgroup): \(String(cString: strerror(errno)))") }
@@ -56,7 +58,7 @@ public final class Bed {
 
     let ports = (api: try freePort(), health: try freePort())
     shell(
-      "mkdir -p '\(directory)'/{run,state,jobs,logs,metrics,config,bin} && cp '\(programs.jobs)'/* '\(directory)/bin/'")
+      "mkdir -p '\(directory)'/{run,jobs,logs,metrics,config,bin} && cp '\(programs.jobs)'/* '\(directory)/bin/'")
     // The job's user must reach its program: the folder above it is nobody's secret.
     chmod(directory, 0o755)
     try writeFile("\(directory)/joblet-config.yml", configuration(directory, ports: ports, hasLimits: hasLimits))
@@ -75,7 +77,7 @@ public final class Bed {
     let exec = try daemon(
       "joblet-exec",
       [
-        "--listen", "exec=unix:\(run)/exec.sock", "--cgroup-root", cgroup, "--state-dir", "\(directory)/state",
+        "--listen", "exec=unix:\(run)/exec.sock", "--cgroup-root", cgroup, "--state-dir", state,
         "--init", "\(programs.daemons)/joblet-init",
       ])
     defer { exec.stop() }
