@@ -17,16 +17,19 @@ public struct CgroupLimits: Hashable, Sendable {
   }
 }
 
-/// `cpu.max`, `cpu.stat`.
-enum CPUController {
+/// How a limit in percent of a core is written to `cpu.max`.
+package enum CPUQuota {
   /// Microseconds the quota counts over. The kernel's default; shorter means smoother and dearer.
   static let period = 100_000
 
-  /// `cpu.max`: `50000 100000` is half a core. The kernel takes no quota below 1 ms, so 1 percent is the least.
-  static func maximum(percent: Int) -> String { "\(max(1000, percent * period / 100)) \(period)" }
+  /// `50000 100000` is half a core. The kernel takes no quota below 1 ms, so 1 percent is the least.
+  package static func text(percent: Int) -> String { "\(max(1000, percent * period / 100)) \(period)" }
+}
 
+/// `cpu.max`, `cpu.stat`.
+enum CPUController {
   static func apply(percent: Int, to group: CgroupDirectory) throws(Errno) {
-    try group.write(maximum(percent: percent), to: "cpu.max")
+    try group.write(CPUQuota.text(percent: percent), to: "cpu.max")
   }
 
   /// CPU time used so far in microseconds.

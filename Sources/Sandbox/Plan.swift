@@ -48,7 +48,11 @@ enum PlanMaker {
     // After /proc is there, before the job is: once a process of the job runs it could swap a path under the mount.
     steps += maskedPaths.map { .mask($0) }
     steps += readOnlyPaths.map { .readOnlyPath($0) }
-    steps += files(settings.runAs, hostname: hostname).map { .file(path: $0, content: $1, mode: 0o644) }
+    // A node that shows its own /etc has said what is in it.
+    let files = files(settings.runAs, hostname: hostname).filter { file in
+      !mounts.contains { isSame(file.0, orBelow: $0) }
+    }
+    steps += files.map { .file(path: $0, content: $1, mode: 0o644) }
     // The files above are written before these two: afterwards the root takes no more, and the host's is gone.
     steps += [.pivot, .readOnlyRoot]
     return steps

@@ -31,6 +31,9 @@ struct joblet_lines {
   uint8_t bytes[JOBLET_RING_MAX_PAYLOAD];
 };
 
+// The buffer by a pointer, for Swift, which does not import arrays of this length.
+static inline uint8_t *joblet_lines_bytes(struct joblet_lines *lines) { return lines->bytes; }
+
 enum joblet_lines_result {
   JOBLET_LINES_IDLE = 0,     // nothing left to commit but, perhaps, the beginning of a line
   JOBLET_LINES_BLOCKED = 1,  // something could be committed, but the ring has no room

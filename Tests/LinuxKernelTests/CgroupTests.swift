@@ -1,0 +1,123 @@
+import Cgroups
+import Glibc
+import LinuxKernel
+import Testing
+
+/// A directory that looks like cgroup v2 to those who read and write its files. The kernel would make the files of a new
+/// cgroup by itself; `mkdir` does not, so tests put them where they are needed.
+@Suite struct CgroupTests {
+  let scratch = Scratch()
+
+  func root(controllers: String = "cpuset cpu io memory pids", enabled: String? = nil) throws -> CgroupRoot {
+    try scratch.write(controllers + "\n", to: "cgroup.controllers")
+    try scratch.write((enabled ?? controllers) + "\n", to: "cgroup.subtree_control")
+    return try CgroupRoot(path: scratch.path, enabling: Set(Controller.allCases))
+  }
+
+  func job(_ root: CgroupRoot, files: [String: String] = [:]) throws -> JobCgroup {
+    let job = JobCgroup(root: root, name: "j")
+    for path in ["j", "j/init", "j/pay"] { mkdir("\(scratch.path)/\(path)", 0o755) }
+    for (name, text) in files { try scratch.write(text, to: "j/pay/\(name)") }
+    return job
+  }
+
+  @Test func theRootEnablesWhatIsThereAndAskedFor() throws {
+    let root = try root(controllers: "cpu hugetlb memory", enabled: "memory")
+    #expect(root.controllers == [.cpu, .memory])
+    #expect(try scratch.read("cgroup.subtree_control").hasPrefix("+cpu"))
+  }
+
+  @Test func aDirectoryThatIsNoCgroupIsRefused() {
+    let error = #expect(throws: CgroupError.self) { _ = try CgroupRoot(path: scratch.path, enabling: [.cpu]) }
+    #expect(error == .notCgroup2(path: scratch.path))
+    #expect(error?.description.contains(scratch.path) == true)
+  }
+
+  @Test(arguments: [
+    (CgroupLimits(cpuPercent: 50), Controller.cpu, "limits.cpu_percent"),
+    (CgroupLimits(memoryBytes: 1 << 20), .memory, "limits.memory_mb"),
+    (CgroupLimits(pids: 5), .pids, "limits.pids"),
+  ])
+  func aLimitWithoutItsControllerIsRefused(_ limits: CgroupLimits, _ controller: Controller, _ field: String) throws {
+    let root = try root(controllers: "io")
+    let error = #expect(throws: CgroupError.self) {
+      try JobCgroup(root: root, name: "j").create(root: root, limits: limits)
+    }
+    #expect(error == .missingController(controller, limit: field, available: [.io]))
+    #expect(access("\(scratch.path)/j", F_OK) != 0, "nothing is left behind")
+  }
+
+  @Test func withoutLimitsNoControllerIsNeeded() throws {
+    let root = try root(controllers: "")
+    let job = JobCgroup(root: root, name: "j")
+    try job.create(root: root, limits: CgroupLimits())
+    #expect(access(job.payLeaf.path, F_OK) == 0 && access(job.initLeaf.path, F_OK) == 0)
+    #expect(try root.jobNames() == ["j"])
+    #expect(try job.removeOnce())
+    #expect(try job.removeOnce(), "gone is gone, not an error")
+  }
+
+  @Test func aFailureLeavesNothingBehind() throws {
+    let root = try root()  // a plain mkdir makes no interface files, so setting a limit fails
+    let job = JobCgroup(root: root, name: "j")
+    #expect(throws: CgroupError.self) { try job.create(root: root, limits: CgroupLimits(pids: 3)) }
+    #expect(!job.directory.exists)
+  }
+
+  @Test func aNameThatIsTakenIsRefused() throws {
+    let root = try root(controllers: "")
+    try JobCgroup(root: root, name: "j").create(root: root, limits: CgroupLimits())
+    let error = #expect(throws: CgroupError.self) {
+      try JobCgroup(root: root, name: "j").create(root: root, limits: CgroupLimits())
+    }
+    guard case .kernel(let cause)? = error else { return }
+    #expect(cause.code == EEXIST)
+    #expect(access("\(scratch.path)/j/pay", F_OK) == 0, "the other job's cgroup stays")
+  }
+
+  @Test func usageIsRead() throws {
+    let job = try job(
+      root(),
+      files: [
+        "cpu.stat": "usage_usec 123456\nuser_usec 1\nsystem_usec 2\n", "memory.peak": "4096\n",
+        "io.stat": "8:0 rbytes=100 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n98:0 rbytes=1 wbytes=2\n253:1 \n",
+        "memory.events": "low 0\nhigh 0\nmax 4\noom 1\noom_kill 3\noom_group_kill 1\n",
+      ])
+    var expected = CgroupUsage()
+    expected.cpuMicroseconds = 123_456
+    expected.memoryPeakBytes = 4096
+    expected.ioReadBytes = 101
+    expected.ioWrittenBytes = 22
+    #expect(try job.usage() == expected)
+    #expect(try job.oomKills() == 3)
+  }
+
+  @Test func whatIsNotMeasuredIsAbsent() throws {
+    let job = try job(root())
+    #expect(try job.usage() == CgroupUsage())
+    #expect(try job.oomKills() == nil)
+  }
+
+  @Test func killsWriteToTheRightDirectory() throws {
+    let job = try job(root(), files: ["cgroup.kill": ""])
+    try scratch.write("", to: "j/cgroup.kill")
+    try job.killPayload()
+    #expect(try scratch.read("j/pay/cgroup.kill") == "1" && scratch.read("j/cgroup.kill") == "")
+    try job.killAll()
+    #expect(try scratch.read("j/cgroup.kill") == "1")
+  }
+
+  @Test func removalGivesUpInTime() async throws {
+    let job = try job(root())
+    let holder = try FileDescriptor.open("\(scratch.path)/j/pay", O_RDONLY | O_DIRECTORY)
+    // A plain directory with something in it says ENOTEMPTY, as cgroupfs never does: an error, not a reason to wait.
+    try scratch.write("", to: "j/pay/file")
+    await #expect(throws: Errno.self) { try await job.remove(timeout: .milliseconds(20)) }
+    _ = holder.raw
+  }
+
+  @Test(arguments: [(1, "1000 100000"), (50, "50000 100000"), (250, "250000 100000")])
+  func cpuPercentBecomesAQuota(_ percent: Int, _ expected: String) throws {
+    #expect(CPUQuota.text(percent: percent) == expected)
+  }
+}

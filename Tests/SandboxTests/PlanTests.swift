@@ -1,0 +1,196 @@
+import CInitABI
+import JobletModel
+import Sandbox
+import Testing
+
+/// A plan as joblet-init reads it.
+struct ReadStep: Equatable {
+  var op: UInt32
+  var flags: UInt16
+  var numbers: [UInt64]
+  var strings: [String]
+  var blockLength: Int
+}
+
+/// Opens encoded bytes with joblet-init's own reader. Nil if it refuses them.
+func read(_ bytes: [UInt8]) -> [ReadStep]? {
+  // Aligned memory of exactly this length, so that a read past the end is a read past the allocation.
+  let memory = UnsafeMutableRawBufferPointer.allocate(byteCount: bytes.count, alignment: 8)
+  defer { memory.deallocate() }
+  memory.copyBytes(from: bytes)
+  var plan = joblet_plan()
+  guard joblet_plan_open(&plan, memory.baseAddress, UInt64(bytes.count)) == 0 else { return nil }
+  var cursor = joblet_plan_cursor()
+  var steps: [ReadStep] = []
+  while joblet_plan_next(&plan, &cursor) == 1, let step = cursor.step {
+    let n = step.pointee.n
+    var strings: [String] = []
+    for index in 0..<step.pointee.strings {
+      guard let text = joblet_plan_string(&cursor, index) else { continue }
+      strings.append(String(cString: text))
+    }
+    steps.append(
+      ReadStep(
+        op: UInt32(step.pointee.op), flags: step.pointee.flags, numbers: [n.0, n.1, n.2], strings: strings,
+        blockLength: step.pointee.strings == 0 ? Int(step.pointee.length) : 0))
+  }
+  return steps
+}
+
+func makePlan(
+  _ request: JobRequest = JobRequest(command: "true"), timeout: Duration? = nil,
+  settings: SandboxSettings = SandboxSettings(allowedMounts: ["/usr", "/bin", "/etc/ssl"])
+) throws -> Plan {
+  try Plan(
+    request: request, id: JobID(node: 1), timeout: timeout, workspace: "/opt/joblet/jobs/x/work", settings: settings,
+    filters: try SeccompFilters(profile: "default"))
+}
+
+@Suite struct PlanTests {
+  @Test func everyStepReachesTheReader() throws {
+    let request = JobRequest(
+      command: "sh", args: ["-c", "echo \"$A\"", ""], env: ["A": "ü=1"], secretEnv: ["KEY": "hush"], merge: true)
+    let plan = try makePlan(request, timeout: .milliseconds(1500))
+    let steps = try #require(read(plan.encoded()))
+    #expect(steps.map(\.op) == plan.steps.map(\.op))
+    func step(_ op: joblet_plan_op) -> ReadStep? { steps.first { $0.op == op.rawValue } }
+    #expect(step(JOBLET_OP_EXEC)?.strings == ["sh", "-c", "echo \"$A\"", ""])
+    let environment = try #require(step(JOBLET_OP_ENVIRONMENT)?.strings)
+    #expect(environment.contains("A=ü=1") && environment.contains("KEY=hush") && environment.contains("HOME=/work"))
+    #expect(step(JOBLET_OP_STDIO)?.numbers.first == 1)
+    #expect(step(JOBLET_OP_TIMEOUT)?.numbers == [1_500_000_000, 10_000_000_000, 0])
+    #expect(step(JOBLET_OP_IDS)?.numbers == [65_534, 65_534, 0])
+    let work = steps.first { $0.op == JOBLET_OP_BIND.rawValue && $0.strings[1] == "/work" }
+    #expect(work?.strings[0] == "/opt/joblet/jobs/x/work")
+    #expect(work?.flags == UInt16(JOBLET_FLAG_IDMAP.rawValue))
+    let blocks = try #require(step(JOBLET_OP_SECCOMP)?.blockLength)
+    #expect(blocks > 0 && blocks % 8 == 0 && blocks <= 4096 * 8)
+  }
+
+  @Test(arguments: [
+    (JOBLET_OP_PRIVATE_MOUNTS, JOBLET_OP_ROOT), (JOBLET_OP_ROOT, JOBLET_OP_BIND), (JOBLET_OP_DEVICES, JOBLET_OP_MASK),
+    (JOBLET_OP_PROC, JOBLET_OP_MASK), (JOBLET_OP_PROC, JOBLET_OP_READ_ONLY_PATH), (JOBLET_OP_FILE, JOBLET_OP_PIVOT),
+    (JOBLET_OP_MASK, JOBLET_OP_PIVOT), (JOBLET_OP_PIVOT, JOBLET_OP_READ_ONLY_ROOT),
+    (JOBLET_OP_READ_ONLY_ROOT, JOBLET_OP_CGROUP_NAMESPACE), (JOBLET_OP_CGROUP_NAMESPACE, JOBLET_OP_USER_NAMESPACE),
+    (JOBLET_OP_USER_NAMESPACE, JOBLET_OP_IDS), (JOBLET_OP_IDS, JOBLET_OP_KEYRING),
+    (JOBLET_OP_IDS, JOBLET_OP_CAPABILITIES), (JOBLET_OP_CAPABILITIES, JOBLET_OP_NO_NEW_PRIVILEGES),
+    (JOBLET_OP_NO_NEW_PRIVILEGES, JOBLET_OP_SECCOMP), (JOBLET_OP_SECCOMP, JOBLET_OP_CLOSE),
+    (JOBLET_OP_CLOSE, JOBLET_OP_EXEC), (JOBLET_OP_EXEC, JOBLET_OP_INIT_IDS),
+    (JOBLET_OP_INIT_IDS, JOBLET_OP_INIT_SECCOMP),
+  ])
+  func securityStepsKeepTheirOrder(_ first: joblet_plan_op, _ second: joblet_plan_op) throws {
+    let ops = try makePlan().steps.map(\.op)
+    let last = try #require(ops.lastIndex(of: first.rawValue))
+    let next = try #require(ops.firstIndex(of: second.rawValue))
+    #expect(last < next)
+  }
+
+  @Test func hostMountsAreReadOnlyAndNeverTwice() throws {
+    let plan = try makePlan(
+      settings: SandboxSettings(allowedMounts: ["/usr/share", "/usr", "/usrlocal", "/etc", "/usr"]))
+    let binds = plan.steps.compactMap { step -> (String, BindOptions)? in
+      if case .bind(_, let target, let options) = step { (target, options) } else { nil }
+    }
+    #expect(binds.map(\.0) == ["/etc", "/usr", "/usrlocal", "/work"])
+    #expect(binds.dropLast().allSatisfy { $0.1.contains(.readOnly) })
+    // With the host's /etc there is nothing to generate, and nowhere to write it.
+    #expect(!plan.steps.contains { if case .file = $0 { true } else { false } })
+  }
+
+  @Test(arguments: [
+    "usr", "/", "", "/usr/", "/usr/../etc", "/./usr", "/proc", "/dev/shm", "/sys/fs", "/tmp", "/opt/joblet", "/work",
+    "/work/x", "/usr\0",
+  ])
+  func aWrongMountIsRefusedByName(_ path: String) throws {
+    let error = #expect(throws: SandboxError.self) {
+      try makePlan(settings: SandboxSettings(allowedMounts: [path]))
+    }
+    #expect(error?.field == "filesystem.allowedMounts")
+  }
+
+  @Test func aWrongRequestIsRefused() throws {
+    #expect(throws: ValidationError.self) { try makePlan(JobRequest(command: "")) }
+    #expect(throws: ValidationError.self) { try makePlan(JobRequest(command: "a", args: ["b\0c"])) }
+  }
+
+  @Test func descriptionsHoldNoSecrets() throws {
+    let plan = try makePlan(JobRequest(command: "x", secretEnv: ["KEY": "hush"]))
+    #expect(!plan.steps.contains { $0.description.contains("hush") })
+  }
+
+  @Test(arguments: [("root", 0), ("nobody", 65_534), ("1000", 1000), ("0", 0), ("65534", 65_534)])
+  func usersInsideTheJob(_ name: String, _ id: UInt32) throws {
+    #expect(try RunAs(user: name, group: "root").uid == id)
+  }
+
+  @Test(arguments: ["65535", "-1", "www-data", "", "4294967296"])
+  func unknownUsersAreRefused(_ name: String) {
+    let error = #expect(throws: SandboxError.self) { try RunAs(user: name, group: "root") }
+    #expect(error?.field == "process.default_user")
+  }
+
+  @Test func setupFailuresReadBack() throws {
+    let plan = try makePlan()
+    let index = try #require(plan.steps.lastIndex { if case .exec = $0 { true } else { false } })
+    let missing = SetupFailure(setupStep: JOBLET_OP_EXEC.rawValue << 16 | UInt32(index), setupErrno: 2)
+    #expect(missing.exitCode == 127 && missing.step(in: plan) == "exec" && missing.step(in: nil) == "exec")
+    #expect(SetupFailure(setupStep: JOBLET_OP_EXEC.rawValue << 16, setupErrno: 13).exitCode == 126)
+    let mount = SetupFailure(setupStep: JOBLET_OP_BIND.rawValue << 16 | 4, setupErrno: 2)
+    #expect(mount.exitCode == nil && mount.step(in: plan).hasPrefix("mount /") && mount.step(in: nil) == "mount")
+  }
+}
+
+@Suite struct PlanReaderTests {
+  struct Generator: RandomNumberGenerator {
+    var state: UInt64
+    mutating func next() -> UInt64 {
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      return (state ^ (state >> 29)) &* 0x9E37_79B9_7F4A_7C15
+    }
+  }
+
+  @Test func mutatedPlansAreReadOrRefused() throws {
+    let original = try makePlan(JobRequest(command: "sh", args: ["-c", "x"], env: ["A": "b"]), timeout: .seconds(1))
+      .encoded()
+    var random = Generator(state: 42)
+    var refused = 0
+    for _ in 0..<20_000 {
+      var bytes = original
+      for _ in 0..<Int.random(in: 1...4, using: &random) {
+        let at = Int.random(in: 0..<bytes.count, using: &random)
+        switch Int.random(in: 0..<4, using: &random) {
+        case 0: bytes[at] ^= 1 << UInt8.random(in: 0..<8, using: &random)
+        case 1: bytes[at] = [0, 0xFF, 0x7F, 0x80][Int.random(in: 0..<4, using: &random)]
+        case 2: bytes.removeSubrange(at..<min(bytes.count, at + 8))
+        default: bytes.insert(contentsOf: [UInt8](repeating: 0, count: 8), at: at)
+        }
+        if bytes.isEmpty { break }
+      }
+      if let steps = read(bytes) { #expect(steps.count <= 1024) } else { refused += 1 }
+    }
+    #expect(refused > 1000)
+  }
+
+  @Test func everyTruncationIsRefused() throws {
+    let bytes = try makePlan().encoded()
+    for length in stride(from: 0, to: bytes.count, by: 7) { #expect(read(Array(bytes[..<length])) == nil) }
+    #expect(read(bytes + [0, 0, 0, 0, 0, 0, 0, 0]) == nil)
+  }
+
+  @Test func stepsOfAnEarlierPhaseAreRefused() throws {
+    #expect(read(Plan(steps: [.privateMounts, .exec(["a"])]).encoded()) != nil)
+    #expect(read(Plan(steps: [.exec(["a"]), .privateMounts]).encoded()) == nil)
+    // Nothing may follow the exec within the payload's phase: it would silently never run.
+    #expect(read(Plan(steps: [.exec(["a"]), .noNewPrivileges]).encoded()) == nil)
+    #expect(read(Plan(steps: [.exec(["a"]), .exec(["b"])]).encoded()) == nil)
+    #expect(read(Plan(steps: [.privateMounts]).encoded()) == nil)
+  }
+
+  @Test func aLengthThatWrapsIsRefused() throws {
+    var bytes = Plan(steps: [.exec(["a"])]).encoded()
+    for value in [UInt8(0xF9), 0xFF] {
+      bytes.replaceSubrange(16 + 8..<16 + 12, with: [value, 0xFF, 0xFF, 0xFF])
+      #expect(read(bytes) == nil)
+    }
+  }
+}
