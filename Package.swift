@@ -144,10 +144,10 @@ let package = Package(
     room("RnxCommands", ["JobletClient", "JobletModel", arguments, .product(name: "Yams", package: "Yams")]),
 
     // The programs.
-    program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig"]),
-    program("joblet-exec", ["Worker", "DaemonKit", "JobletConfig"]),
+    program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig", "JobletModel", lifecycle]),
+    program("joblet-exec", ["Worker", "DaemonKit", "JobletConfig", "JobletModel"]),
     program("joblet-persist", ["Persist", "DaemonKit", "JobletConfig", "JobletModel"]),
-    program("joblet-certs", ["Certificates", "JobletConfig"]),
+    program("joblet-certs", ["Certificates", "JobletConfig", "JobletModel"]),
     program("rnx", ["RnxCommands"]),
 
     // Tests: a suite a room; SystemTests drive the installed services.
@@ -155,7 +155,7 @@ let package = Package(
     tests("JobletModelTests", ["JobletModel"]),
     tests("JobletWireTests", ["JobletWire", "JobletModel", nio, logging]),
     tests("JobletConfigTests", ["JobletConfig"]),
-    tests("DaemonKitTests", ["DaemonKit", "JobletConfig", logging]),
+    tests("DaemonKitTests", ["DaemonKit", "JobletConfig", "JobletModel", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "Cgroups", "LinuxKernel"]),
     tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", nio]),

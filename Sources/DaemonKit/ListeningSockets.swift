@@ -11,6 +11,13 @@ public struct Listener: Sendable, Hashable {
   public var descriptor: CInt
   /// True when systemd made it: then its file's owner and mode are the unit's, and peers are the unit's users.
   public var isInherited: Bool
+
+  package init(name: String, address: ListenAddress, descriptor: CInt, isInherited: Bool) {
+    self.name = name
+    self.address = address
+    self.descriptor = descriptor
+    self.isInherited = isInherited
+  }
 }
 
 /// A listening socket that a daemon needs, and where its configuration says it stands.
@@ -54,7 +61,7 @@ public struct ListeningSockets: Sendable {
 
   /// Holds inherited sockets against the configuration: under activation the socket unit decides where a daemon listens,
   /// and a daemon that serves elsewhere than its configuration says would be found by nobody.
-  static func matching(_ inherited: [Listener], _ expected: [ExpectedListener]) throws -> ListeningSockets {
+  package static func matching(_ inherited: [Listener], _ expected: [ExpectedListener]) throws -> ListeningSockets {
     var sockets = ListeningSockets()
     let usage = expected.map { "--listen \($0.name)=\($0.address)" }.joined(separator: " ")
     guard !inherited.isEmpty else {

@@ -45,6 +45,19 @@ extension Configuration {
     return report.keys
   }()
 
+  /// One of the two installed places. Both may exist if they are one file: a node whose settings depend on who reads them is broken.
+  package static func installedFile(_ main: String, _ alternative: String) throws -> String {
+    var first = stat()
+    var second = stat()
+    let hasMain = stat(main, &first) == 0
+    let hasAlternative = stat(alternative, &second) == 0
+    if hasMain, hasAlternative, first.st_ino != second.st_ino || first.st_dev != second.st_dev {
+      let message = "and \(alternative) are two different files; keep one and make the other a link to it"
+      throw ConfigurationError(file: main, problems: [.init(line: nil, key: "", message: message)])
+    }
+    return hasMain || !hasAlternative ? main : alternative
+  }
+
   private static func read(_ root: Node?, _ report: ReadReport) -> Configuration {
     var configuration = Configuration()
     var section = SectionReader(root, path: "", report: report)
@@ -114,19 +127,6 @@ extension Configuration {
     number("JOBLET_MAX_JOBS", 0...Configuration.largest) { joblet.maxConcurrentJobs = $0 }
     guard problems.isEmpty else { throw ConfigurationError(file: "environment", problems: problems) }
   }
-}
-
-/// One of the two installed places. Both may exist if they are one file: a node whose settings depend on who reads them is broken.
-func installedFile(_ main: String, _ alternative: String) throws -> String {
-  var first = stat()
-  var second = stat()
-  let hasMain = stat(main, &first) == 0
-  let hasAlternative = stat(alternative, &second) == 0
-  if hasMain, hasAlternative, first.st_ino != second.st_ino || first.st_dev != second.st_dev {
-    let message = "and \(alternative) are two different files; keep one and make the other a link to it"
-    throw ConfigurationError(file: main, problems: [.init(line: nil, key: "", message: message)])
-  }
-  return hasMain || !hasAlternative ? main : alternative
 }
 
 /// An IPv4 or IPv6 literal (inet_pton(3)).

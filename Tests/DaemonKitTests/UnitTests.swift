@@ -1,0 +1,71 @@
+import DaemonKit
+import FoundationEssentials
+import Glibc
+import JobletConfig
+import Testing
+
+@Suite struct UnitTests {
+  let project = String(#filePath.dropLast("/Tests/DaemonKitTests/UnitTests.swift".count))
+
+  private func unit(_ name: String) throws -> String {
+    try String(contentsOfFile: "\(project)/units/\(name)", encoding: .utf8)
+  }
+
+  @Test func `the units as shipped need no drop-in`() {
+    #expect(UnitDropIns.texts(Configuration()).values.allSatisfy { $0 == nil })
+  }
+
+  @Test func `the units as shipped listen where the default configuration says`() throws {
+    let configuration = Configuration()
+    let addresses = [
+      "joblet-api.socket": "\(configuration.server.address):\(configuration.server.port)",
+      "joblet-health.socket": "\(configuration.server.health.address):\(configuration.server.health.port)",
+      "joblet-exec.socket": configuration.execSocket,
+      "joblet-persist.socket": configuration.ipc.socket,
+      "joblet-persist-query.socket": configuration.persist.server.querySocket,
+    ]
+    for (name, address) in addresses {
+      #expect(try unit(name).contains("\nListenStream=\(address)\n"), "\(name)")
+    }
+    #expect(try unit("joblet-persist-query.socket").contains("Symlinks=\(configuration.persist.server.grpcSocket)\n"))
+  }
+
+  @Test(arguments: ["joblet-api.service", "joblet-exec.service", "joblet-persist.service"])
+  func `every daemon is watched and started again for ever`(name: String) throws {
+    let text = try unit(name)
+    for line in [
+      "Type=notify", "WatchdogSec=30s", "Restart=on-failure", "StartLimitIntervalSec=0", "PartOf=joblet.service",
+    ] {
+      #expect(text.contains("\n\(line)\n"), "\(line)")
+    }
+  }
+
+  @Test func `the worker's unit sets nothing that jobs inherit`() throws {
+    let settings = try unit("joblet-exec.service").split(separator: "\n").filter { !$0.hasPrefix("#") }
+    let harmful = [
+      "Protect", "Private", "ReadOnly", "ReadWrite", "Inaccessible", "SystemCall", "Restrict", "MemoryDeny", "OOMScore",
+      "LockPersonality", "ProcSubset", "LimitNPROC", "Nice", "CPUScheduling", "Delegate",
+    ]
+    for line in settings { #expect(!harmful.contains { line.hasPrefix($0) }, "\(line)") }
+    #expect(settings.contains("KillMode=process") && settings.contains("RuntimeDirectoryPreserve=yes"))
+  }
+
+  @Test func `a node that listens elsewhere gets drop-ins, and loses them again`() throws {
+    let folder = "/tmp/joblet-units-\(getpid())"
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { do { try FileManager.default.removeItem(atPath: folder) } catch { Issue.record(error) } }
+    var configuration = Configuration()
+    configuration.server.address = "::"
+    configuration.server.port = 443
+    configuration.persist.storage.local.logs.directory = "/data/100%"
+    #expect(try UnitDropIns.write(configuration, to: folder).count == 2)
+    let socket = try String(contentsOfFile: "\(folder)/joblet-api.socket.d/10-joblet-config.conf", encoding: .utf8)
+    #expect(socket.hasSuffix("[Socket]\nListenStream=\nListenStream=[::]:443\n"))
+    let service = try String(
+      contentsOfFile: "\(folder)/joblet-persist.service.d/10-joblet-config.conf", encoding: .utf8)
+    #expect(service.contains("ReadWritePaths=/data/100%% /opt/joblet/metrics /opt/joblet/persist"))
+    #expect(try UnitDropIns.write(configuration, to: folder).isEmpty)
+    #expect(try UnitDropIns.write(Configuration(), to: folder).count == 2)
+    #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
+  }
+}
