@@ -14,6 +14,8 @@ final class RealJob {
     var failure: SetupFailure
     var records: [(stream: UInt8, partial: Bool, text: String)]
     var seqs: [UInt64]
+    var oomKills: Int64?
+    var usage = CgroupUsage()
     var stdout: String { text(1) }
     var stderr: String { text(2) }
     private func text(_ stream: UInt8) -> String {
@@ -117,6 +119,8 @@ final class RealJob {
     outcome.timedOut = header.pointee.timed_out == 1
     outcome.failure = SetupFailure(
       setupStep: header.pointee.setup_step, setupErrno: header.pointee.setup_errno)
+    outcome.oomKills = try group.oomKills()
+    outcome.usage = try group.usage()
     try group.killAll()
     _ = try handle.wait()
     while try !group.removeOnce() { usleep(1000) }

@@ -143,4 +143,41 @@ struct RealJobTests {
     #expect(outcome.stderr.isEmpty)
     #expect(outcome.stdout == (1...200).map { "o\($0)\ne\($0)\n" }.joined())
   }
+
+  static var hasControllers: Bool {
+    guard let path = setting("JOBLET_TEST_CGROUP"),
+      let offered = try? CgroupDirectory(path: path).controllers()
+    else { return false }
+    return offered.isSuperset(of: [.cpu, .memory, .pids])
+  }
+
+  @Test(.enabled(if: hasControllers)) func anOutOfMemoryKillLeavesTheReport() throws {
+    var options = RealJob.Options()
+    options.limits = CgroupLimits(memoryBytes: 32 << 20)
+    options.timeout = .seconds(60)
+    let outcome = try shell("echo before; head -c 200m /dev/zero | tail -c 150m | wc -c; sleep 300", options: options)
+    #expect(outcome.kind == JOBLET_END_SIGNALED.rawValue && outcome.code == SIGKILL)
+    #expect(outcome.stdout == "before\n")
+    #expect((outcome.oomKills ?? 0) > 0)
+    #expect((outcome.usage.memoryPeakBytes ?? 0) > 16 << 20)
+    #expect((outcome.usage.cpuMicroseconds ?? 0) > 0)
+  }
+
+  @Test(.enabled(if: hasControllers)) func theProcessLimitHolds() throws {
+    var options = RealJob.Options()
+    options.limits = CgroupLimits(pids: 8)
+    let outcome = try shell(
+      "for i in 1 2 3 4 5 6 7 8 9 10 11 12; do sleep 2 & done 2>&1; wait; echo end", options: options)
+    #expect(outcome.stdout.contains("fork") || outcome.code != 0)
+  }
+
+  @Test(.enabled(if: hasControllers)) func theProcessorLimitHolds() throws {
+    var options = RealJob.Options()
+    options.limits = CgroupLimits(cpuPercent: 20)
+    options.timeout = .seconds(2)
+    let outcome = try shell("while :; do :; done", options: options)
+    #expect(outcome.timedOut)
+    // 20 percent of two seconds, with room for the bandwidth's slices.
+    #expect((outcome.usage.cpuMicroseconds ?? .max) < 900_000)
+  }
 }
