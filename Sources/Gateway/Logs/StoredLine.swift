@@ -35,7 +35,7 @@ public struct StoredLine {
     // `,"ts":"…30…","stream":"stdout"`: every part before the text has a fixed length but the number.
     var index = 7
     while line[index] != UInt8(ascii: ",") { index += 1 }
-    index += 8 + Timestamp.textLength + 1 + 18 + 1
+    index += 7 + Timestamp.textLength + 1 + 18
     guard index < line.count, line[index - 1] == UInt8(ascii: "\"") else { return nil }
     var rest = UnsafeRawBufferPointer(rebasing: line[index...])
     let isPartial = StoredLine.starts(rest, with: ",\"partial\":true")
