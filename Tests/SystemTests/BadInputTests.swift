@@ -73,9 +73,8 @@ extension SystemTests {
       ])
       #expect(output.status != 0)
       #expect(output.text.isEmpty)
-      #expect(
-        output.errors.lowercased().contains("certificate required") || output.errors.lowercased().contains("alert"),
-        "\(output)")
+      // Under TLS 1.3 the client has finished by then; it may see the alert or only that the connection is gone.
+      #expect([35, 52, 55, 56].contains(output.status), "\(output)")
     }
 
     /// Makes a client certificate with openssl, signed by `ca` (`ca.pem`, `ca.key` in the folder) for `unit`.

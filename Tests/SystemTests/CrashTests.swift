@@ -52,7 +52,7 @@ extension SystemTests {
         try await Shell.must("systemctl mask --runtime joblet-exec.service 2>&1")
         try await Daemon.kill9("joblet-exec.service")
         try await eventually("the job's process ended") {
-          try await Shell.run("pgrep -f 'echo first; sleep 15' | wc -l").text == "0\n"
+          try await Shell.run("pgrep -f '[e]cho first; sleep 15' | wc -l").text == "0\n"
         }
       }
       let ended = try await api.ended(job.id)

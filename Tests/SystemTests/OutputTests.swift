@@ -18,7 +18,7 @@ extension SystemTests {
     func `a follower reads a line while the job still runs, and one end`(version: String) async throws {
       let api = try API()
       let job = try await api.sh(
-        "trap 'echo second; exit 5' TERM; echo first; echo oops >&2; while :; do sleep 0.2; done")
+        "trap 'echo second; exit 5' TERM; echo first; echo oops >&2; exec 2>/dev/null; while :; do sleep 0.2; done")
       let follower = try api.follow(job.id, extra: [version])
       try await follower.sees("first")
       try await follower.sees("oops")
@@ -44,7 +44,7 @@ extension SystemTests {
       let api = try API()
       // More lines than the ring holds: the first ones must come from storage, the last from the ring.
       let job = try await api.sh(
-        "trap 'echo last; exit 0' TERM; seq 1 25000; echo ready >&2; while :; do sleep 0.2; done")
+        "trap 'echo last; exit 0' TERM; seq 1 25000; echo ready >&2; exec 2>/dev/null; while :; do sleep 0.2; done")
       try await eventually("the flood is over") { try await !api.text(job.id, "?stream=stderr").isEmpty }
       let late = try api.follow(job.id)
       try await eventually("the late one caught up") { try late.events().count >= 25_001 }
@@ -72,7 +72,8 @@ extension SystemTests {
     @Test(.timeLimit(.minutes(10)))
     func `following works as NDJSON and as text too`() async throws {
       let api = try API()
-      let job = try await api.sh("trap 'echo second; exit 0' TERM; echo first; while :; do sleep 0.2; done")
+      let job = try await api.sh(
+        "trap 'echo second; exit 0' TERM; echo first; exec 2>/dev/null; while :; do sleep 0.2; done")
       func follow(_ accept: String) throws -> RunningProgram {
         try RunningProgram(
           api.arguments + ["-N", "-H", "Accept: \(accept)", Installed.api + "/v1/jobs/\(job.id)/logs?follow=true"])

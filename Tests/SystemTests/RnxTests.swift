@@ -21,7 +21,7 @@ extension SystemTests {
     func `run, status, log, list, stop, delete`() async throws {
       let run = try await rnx(
         "job", "run", "--name", "by-rnx", "sh", "-c",
-        "trap 'exit 0' TERM; echo out; echo err >&2; while :; do sleep 0.2; done")
+        "trap 'exit 0' TERM; echo out; echo err >&2; exec 2>/dev/null; while :; do sleep 0.2; done")
       #expect(run.status == 0, "\(run)")
       let id = try id(run)
       try await eventually("its output shows") { try await rnx("job", "log", id).text.contains("out\n") }
@@ -92,7 +92,8 @@ extension SystemTests {
     @Test(.timeLimit(.minutes(10)))
     func `a log is followed to its end, and resumes`() async throws {
       let api = try API()
-      let job = try await api.sh("trap 'echo second; exit 4' TERM; echo first; while :; do sleep 0.2; done")
+      let job = try await api.sh(
+        "trap 'echo second; exit 4' TERM; echo first; exec 2>/dev/null; while :; do sleep 0.2; done")
       let follow = try RunningProgram(["rnx", "job", "log", "--follow", job.id], directory: "/")
       try await eventually("the line shows") { try follow.text().contains("first\n") }
       _ = try await api.call("POST", "/v1/jobs/\(job.id)/stop")
