@@ -163,7 +163,7 @@ let package = Package(
     tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),
     tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),
     tests("CertificatesTests", ["Certificates", x509]),
-    tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel"]),
+    tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),
     tests("SystemTests", []),
 
     // Benchmarks: a program a figure; `contrib/bench` builds and runs them.

@@ -37,12 +37,12 @@ public struct CertificateAuthority: Sendable {
   }
 
   /// Takes up an authority made before.
-  /// - Throws: ``CertificateError`` if the parts can't be read, don't belong together, or are not those of a CA.
+  /// - Throws: ``CertificateFailure`` if the parts can't be read, don't belong together, or are not those of a CA.
   public init(_ identity: Identity, validity: Validity = Validity()) throws {
     (certificate, key) = try identity.parsed("the CA certificate")
     self.validity = validity
     guard case .isCertificateAuthority = try certificate.extensions.basicConstraints else {
-      throw CertificateError("the CA certificate is not one of a CA: it may not sign others")
+      throw CertificateFailure("the CA certificate is not one of a CA: it may not sign others")
     }
   }
 

@@ -16,14 +16,14 @@ public struct CertificateSummary: Hashable, Sendable {
   public var notAfter: Timestamp
 
   /// Reads a PEM certificate.
-  /// - Throws: ``CertificateError`` if it can't be read.
+  /// - Throws: ``CertificateFailure`` if it can't be read.
   public init(pem: String) throws {
     do {
       try self.init(Certificate(pemEncoded: pem))
-    } catch let error as CertificateError {
+    } catch let error as CertificateFailure {
       throw error
     } catch {
-      throw CertificateError("not a PEM certificate: \(error)")
+      throw CertificateFailure("not a PEM certificate: \(error)")
     }
   }
 

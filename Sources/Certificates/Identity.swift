@@ -17,22 +17,22 @@ public struct Identity: Hashable, Sendable {
   }
 
   /// Reads both parts.
-  /// - Throws: ``CertificateError`` naming the part, or one that says that they don't belong together.
+  /// - Throws: ``CertificateFailure`` naming the part, or one that says that they don't belong together.
   func parsed(_ what: String) throws -> (certificate: Certificate, key: Certificate.PrivateKey) {
     let certificate: Certificate
     let key: Certificate.PrivateKey
     do {
       certificate = try Certificate(pemEncoded: certificatePEM)
     } catch {
-      throw CertificateError("\(what) holds no certificate that can be read: \(error)")
+      throw CertificateFailure("\(what) holds no certificate that can be read: \(error)")
     }
     do {
       key = try Certificate.PrivateKey(pemEncoded: keyPEM)
     } catch {
-      throw CertificateError("\(what)'s key can't be read as a PEM private key")
+      throw CertificateFailure("\(what)'s key can't be read as a PEM private key")
     }
     guard key.publicKey == certificate.publicKey else {
-      throw CertificateError("\(what) and its key don't belong together: the certificate was made for another key")
+      throw CertificateFailure("\(what) and its key don't belong together: the certificate was made for another key")
     }
     return (certificate, key)
   }

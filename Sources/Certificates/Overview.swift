@@ -18,7 +18,7 @@ public struct Overview: Sendable {
   public let entries: [Entry]
 
   /// Reads all `*.crt` files, by name.
-  /// - Throws: ``CertificateError`` if the directory or one of them can't be read.
+  /// - Throws: ``CertificateFailure`` if the directory or one of them can't be read.
   public init(directory: String) throws {
     guard let handle = opendir(directory) else { throw SecretFile.failure("can't read the directory", directory) }
     defer { closedir(handle) }
@@ -30,14 +30,14 @@ public struct Overview: Sendable {
       if name.hasSuffix(".crt") { names.append(name) }
     }
     guard !names.isEmpty else {
-      throw CertificateError("there are no certificates in \(directory); 'joblet-certs init' makes them")
+      throw CertificateFailure("there are no certificates in \(directory); 'joblet-certs init' makes them")
     }
     entries = try names.sorted().map { name in
       let pem = try SecretFile.read("\(directory)/\(name)") ?? ""
       do {
         return Entry(file: name, summary: try CertificateSummary(pem: pem))
       } catch {
-        throw CertificateError("\(directory)/\(name): \(error)")
+        throw CertificateFailure("\(directory)/\(name): \(error)")
       }
     }
   }

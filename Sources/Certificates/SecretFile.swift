@@ -41,10 +41,10 @@ enum SecretFile {
       }
       if count == 0 { break }
       bytes += buffer[..<count]
-      guard bytes.count <= maxBytes else { throw CertificateError("\(path) is larger than \(maxBytes) bytes") }
+      guard bytes.count <= maxBytes else { throw CertificateFailure("\(path) is larger than \(maxBytes) bytes") }
     }
     guard let text = String(validating: bytes, as: UTF8.self) else {
-      throw CertificateError("\(path) is not UTF-8 text")
+      throw CertificateFailure("\(path) is not UTF-8 text")
     }
     return text
   }
@@ -105,9 +105,9 @@ enum SecretFile {
     if fsync(directory) != 0 { throw failure("can't sync", path) }
   }
 
-  static func failure(_ what: String, _ path: String) -> CertificateError {
+  static func failure(_ what: String, _ path: String) -> CertificateFailure {
     let code = errno
     let hint = code == EACCES || code == EPERM ? "; run this as root (sudo), or choose directories of your own" : ""
-    return CertificateError("\(what) \(path): \(String(cString: strerror(code)))\(hint)")
+    return CertificateFailure("\(what) \(path): \(String(cString: strerror(code)))\(hint)")
   }
 }

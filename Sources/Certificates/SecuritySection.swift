@@ -11,7 +11,7 @@ public struct SecuritySection: Sendable {
   public init(_ text: String) { self.text = text }
 
   /// The present value of each of the three keys; empty where it is not set.
-  /// - Throws: ``CertificateError`` if the file is not YAML.
+  /// - Throws: ``CertificateFailure`` if the file is not YAML.
   public func values() throws -> [String: String] {
     guard case .mapping(let root)? = try SecuritySection.parse(text), case .mapping(let section)? = root["security"]
     else {
@@ -50,7 +50,7 @@ public struct SecuritySection: Sendable {
     let tail = header.drop { $0 != ":" }.dropFirst()
     let value = tail.prefix { $0 != "#" }.filter { !$0.isWhitespace }
     guard value.isEmpty || value == "{}" || value == "~" || value == "null" else {
-      throw CertificateError(
+      throw CertificateFailure(
         "the configuration's security section is written on one line ('\(header.prefix(60))'), which can't be edited "
           + "safely; write it as 'security:' with one key a line below")
     }
@@ -105,16 +105,16 @@ public struct SecuritySection: Sendable {
     do {
       return try compose(yaml: text)
     } catch {
-      throw CertificateError("the configuration is not valid YAML: \(error)")
+      throw CertificateFailure("the configuration is not valid YAML: \(error)")
     }
   }
 
   private static func prove(_ before: Node?, _ after: Node?, _ values: [String: String]) throws {
     guard case .mapping(var new)? = after, case .mapping(var newSection)? = new["security"] else {
-      throw CertificateError("the configuration could not be edited safely; nothing was written")
+      throw CertificateFailure("the configuration could not be edited safely; nothing was written")
     }
     for key in keys where newSection[Node(key)]?.string != values[key] {
-      throw CertificateError("security.\(key) could not be set safely; nothing was written. Set it by hand")
+      throw CertificateFailure("security.\(key) could not be set safely; nothing was written. Set it by hand")
     }
     for key in keys { newSection.removeValue(for: key) }
     var old = Node.Mapping([])
@@ -125,7 +125,7 @@ public struct SecuritySection: Sendable {
     old.removeValue(for: "security")
     new.removeValue(for: "security")
     guard entries(old) == entries(new), entries(oldSection) == entries(newSection) else {
-      throw CertificateError("editing the security section would have changed other keys; nothing was written")
+      throw CertificateFailure("editing the security section would have changed other keys; nothing was written")
     }
   }
 

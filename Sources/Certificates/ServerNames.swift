@@ -16,7 +16,7 @@ public struct ServerNames: Hashable, Sendable {
   ///     (`0.0.0.0`, `::`, `*`, empty) is nobody's name and is left out.
   ///   - additional: `JOBLET_ADDITIONAL_NAMES`: names and addresses with commas (or blanks) between them.
   ///   - hostName: the machine's own name.
-  /// - Throws: ``CertificateError`` for what is neither a host name nor an IP address.
+  /// - Throws: ``CertificateFailure`` for what is neither a host name nor an IP address.
   public init(address: String = "", additional: String = "", hostName: String = "") throws {
     try add(address, from: "the server's address")
     for name in additional.split(whereSeparator: { $0 == "," || $0.isWhitespace }) {
@@ -69,7 +69,7 @@ public struct ServerNames: Hashable, Sendable {
     // 300.1.2.3 would pass as a host name; nobody means that.
     let looksNumeric = host.utf8.allSatisfy { (48...57).contains($0) || $0 == UInt8(ascii: ".") }
     guard ServerNames.isHostName(host), !looksNumeric else {
-      throw CertificateError(
+      throw CertificateFailure(
         "'\(text.prefix(128))' in \(origin) is neither a host name nor an IP address; "
           + "give names like node1.example.com or addresses like 10.0.0.5, with commas between them")
     }

@@ -40,7 +40,7 @@ public struct Setup: Sendable {
   }
 
   /// What was done, a sentence each, in order.
-  /// - Throws: ``CertificateError``; what was written before stays whole and valid, so it can be run again.
+  /// - Throws: ``CertificateFailure``; what was written before stays whole and valid, so it can be run again.
   public func run() throws -> [String] {
     var report: [String] = []
     try makeDirectory(directory, mode: 0o755)
@@ -107,7 +107,7 @@ public struct Setup: Sendable {
       do {
         privateKey = try Certificate.PrivateKey(pemEncoded: key)
       } catch {
-        throw CertificateError(
+        throw CertificateFailure(
           "\(path("ca.key")) can't be read as a PEM private key; restore it, or make a new CA with --force")
       }
       let again = try CertificateAuthority(key: privateKey, validity: validity, now: now)
@@ -116,7 +116,7 @@ public struct Setup: Sendable {
       return (again, false)
     }
     if !renewsAll, certificate != nil {
-      throw CertificateError(
+      throw CertificateFailure(
         "\(path("ca.crt")) is there but its key \(path("ca.key")) is not, so nothing can be signed; restore the key, or make "
           + "a new CA with --force (every client then needs its new file)")
     }
@@ -165,7 +165,7 @@ public struct Setup: Sendable {
     let certificate: Certificate
     do {
       certificate = try identity.parsed("it").certificate
-    } catch let error as CertificateError {
+    } catch let error as CertificateFailure {
       return error.description
     }
     guard authority.signed(certificate) else { return "it was signed by another CA" }

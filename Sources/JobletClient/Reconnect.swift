@@ -1,24 +1,26 @@
 /// Decides whether and when a broken stream is opened again. Pure: time is what the caller makes of the answers.
-struct Reconnect: Sendable {
-  enum Decision: Sendable, Hashable {
+package struct Reconnect: Sendable {
+  package enum Decision: Sendable, Hashable {
     case after(Duration)
     case giveUp
   }
 
   /// Tries in a row without a single event; with the pauses below, about two minutes.
-  static let maxTries = 30
+  package static let maxTries = 30
   static let longestPause: Duration = .seconds(5)
 
   private var failures = 0
 
+  package init() {}
+
   /// An event arrived: the stream is good again.
-  mutating func progressed() { failures = 0 }
+  package mutating func progressed() { failures = 0 }
 
   /// The stream broke.
   /// - Parameters:
   ///   - wish: the server's `retry:` in milliseconds.
   ///   - retryAfter: a refusal's `Retry-After` in seconds.
-  mutating func lost(wish: Int? = nil, retryAfter: Int? = nil) -> Decision {
+  package mutating func lost(wish: Int? = nil, retryAfter: Int? = nil) -> Decision {
     failures += 1
     guard failures <= Reconnect.maxTries else { return .giveUp }
     if let retryAfter { return .after(min(.seconds(max(retryAfter, 0)), .seconds(30))) }

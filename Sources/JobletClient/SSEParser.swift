@@ -6,6 +6,12 @@ public struct SSEEvent: Hashable, Sendable {
   public var data: [UInt8]
   /// The last `id` seen so far, of this event or an earlier one.
   public var lastID: String?
+
+  public init(name: String, data: [UInt8], lastID: String?) {
+    self.name = name
+    self.data = data
+    self.lastID = lastID
+  }
 }
 
 /// Cuts a byte stream into events, whatever the pieces it arrives in. It is pure: no clock, no network.

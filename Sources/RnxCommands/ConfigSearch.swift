@@ -25,11 +25,15 @@ public enum ConfigSearch {
       }
       return try RnxConfig(text, path: named)
     }
-    for place in places(home: home) {
+    return try first(of: places(home: home))
+  }
+
+  package static func first(of places: [String]) throws -> RnxConfig {
+    for place in places {
       if let text = try read(place) { return try RnxConfig(text, path: place) }
     }
     throw Failure(
-      "no configuration was found", why: "looked for \(places(home: home).joined(separator: ", "))",
+      "no configuration was found", why: "looked for \(places.joined(separator: ", "))",
       next: "copy /opt/joblet/config/rnx-config.yml from a node to ~/.rnx/, or name one with --config")
   }
 

@@ -28,12 +28,12 @@ public enum JobLookup {
     return try choose(found, prefix)
   }
 
-  static func isPrefix(_ text: String) -> Bool {
+  package static func isPrefix(_ text: String) -> Bool {
     (shortest..<36).contains(text.utf8.count)
       && text.utf8.allSatisfy { (48...57).contains($0) || (97...102).contains($0) || $0 == UInt8(ascii: "-") }
   }
 
-  static func choose(_ found: [JobID], _ prefix: String) throws -> JobID {
+  package static func choose(_ found: [JobID], _ prefix: String) throws -> JobID {
     if found.count == 1 { return found[0] }
     if found.isEmpty {
       throw Failure(

@@ -29,6 +29,8 @@ public struct JobRun: AsyncParsableCommand {
     guard let program = words.first else {
       throw ValidationError("There is no COMMAND. Give one after the options: rnx job run sh -c 'echo hello'")
     }
+    // Passing everything through includes a plea for help, as long as there is no command to have said it.
+    if program == "--help" || program == "-h", command.first != "--" { throw CleanExit.helpRequest(self) }
     // What looks like an option before COMMAND would otherwise be taken for the command itself.
     if command.first != "--", program.hasPrefix("-") {
       throw ValidationError("Unknown option '\(program)'. 'rnx job run --help' lists the options; '--' ends them.")

@@ -24,8 +24,8 @@ public struct JobStatusVerb: AsyncParsableCommand {
 }
 
 /// A job's record for people: a name and a value a line, and nothing that is not known.
-enum JobSheet {
-  static func lines(_ job: JobRecord, now: Timestamp) -> [String] {
+package enum JobSheet {
+  package static func lines(_ job: JobRecord, now: Timestamp) -> [String] {
     var rows: [(String, String)] = [("Job", job.id.description)]
     func add(_ name: String, _ value: String?) {
       if let value, !value.isEmpty { rows.append((name, Words.printable(value))) }

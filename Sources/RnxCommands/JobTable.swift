@@ -1,11 +1,11 @@
 import JobletModel
 
 /// Jobs as a table. In a terminal it fits the width: IDs become their shortest unique beginnings, then commands are cut.
-enum JobTable {
+package enum JobTable {
   private static let gap = 2
   private static let shortestCommand = 12
 
-  static func lines(_ jobs: [JobRecord], width: Int?, now: Timestamp) -> [String] {
+  package static func lines(_ jobs: [JobRecord], width: Int?, now: Timestamp) -> [String] {
     var rows = jobs.map { row($0, id: $0.id.description, now: now) }
     if let width, needed(rows) > width {
       let length = uniqueLength(jobs.map(\.id.description))

@@ -50,10 +50,10 @@ struct LogPrinter {
 }
 
 /// Gathers lines into as few writes as keep the order between the two streams.
-struct PrintBatch {
-  struct Run: Hashable {
-    var stream: LogStream
-    var bytes: [UInt8]
+package struct PrintBatch {
+  package struct Run: Hashable {
+    package var stream: LogStream
+    package var bytes: [UInt8]
   }
 
   let timestamps: Bool
@@ -63,12 +63,12 @@ struct PrintBatch {
   private var isOpenLine: [LogStream: Bool] = [:]
   private let encoder = JSONLines()
 
-  init(timestamps: Bool = false, json: Bool = false) {
+  package init(timestamps: Bool = false, json: Bool = false) {
     self.timestamps = timestamps
     self.json = json
   }
 
-  mutating func append(_ line: LogLine) {
+  package mutating func append(_ line: LogLine) {
     let stream: LogStream = json ? .stdout : line.stream
     if runs.last?.stream != stream { runs.append(Run(stream: stream, bytes: [])) }
     let last = runs.count - 1
@@ -84,7 +84,7 @@ struct PrintBatch {
     isOpenLine[line.stream] = line.isPartial
   }
 
-  mutating func take() -> [Run] {
+  package mutating func take() -> [Run] {
     defer { runs = [] }
     return runs
   }

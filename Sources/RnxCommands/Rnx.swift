@@ -48,8 +48,8 @@ public struct Job: AsyncParsableCommand {
 }
 
 /// Lets `--json`, `--config` and `--node` stand before the verb too, where people look for them.
-enum GlobalOptions {
-  static func moved(_ arguments: [String]) -> [String] {
+package enum GlobalOptions {
+  package static func moved(_ arguments: [String]) -> [String] {
     var front: [String] = []
     var rest = arguments[...]
     while let first = rest.first, first.hasPrefix("--") {

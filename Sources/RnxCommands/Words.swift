@@ -1,7 +1,7 @@
 import JobletModel
 
 /// Values as people read them.
-enum Words {
+package enum Words {
   /// `3`, `SIGKILL`, `timeout`; a dash for what is not known yet.
   static func exit(_ job: JobRecord) -> String {
     if job.reason == .timeout { return "timeout" }
@@ -23,7 +23,7 @@ enum Words {
   static func age(_ since: Timestamp, now: Timestamp) -> String { span(now.nanoseconds - since.nanoseconds) }
 
   /// A length of time in its largest fitting unit, two for more than a minute: `850ms`, `12s`, `3m20s`, `5h`, `4d`.
-  static func span(_ nanoseconds: Int64) -> String {
+  package static func span(_ nanoseconds: Int64) -> String {
     let milliseconds = max(0, nanoseconds / 1_000_000)
     if milliseconds < 1000 { return "\(milliseconds)ms" }
     let seconds = milliseconds / 1000
@@ -34,7 +34,7 @@ enum Words {
     return "\(seconds / 86_400)d"
   }
 
-  static func size(_ bytes: Int64) -> String {
+  package static func size(_ bytes: Int64) -> String {
     var value = Double(bytes)
     for unit in ["B", "KiB", "MiB", "GiB"] {
       if value < 1024 {
@@ -47,7 +47,7 @@ enum Words {
   }
 
   /// Control characters made harmless: a job's name or command must not steer the terminal of whoever lists it.
-  static func printable(_ text: String) -> String {
+  package static func printable(_ text: String) -> String {
     var out = ""
     for scalar in text.unicodeScalars {
       switch scalar {

@@ -1,5 +1,5 @@
 /// Why certificates could not be made or read: what happened, why, and what to do.
-public struct CertificateError: Error, Hashable, Sendable, CustomStringConvertible {
+public struct CertificateFailure: Error, Hashable, Sendable, CustomStringConvertible {
   public var description: String
 
   public init(_ description: String) { self.description = description }

@@ -1,0 +1,135 @@
+import ArgumentParser
+import JobletModel
+import RnxCommands
+import Testing
+
+@Suite struct ArgumentTests {
+  func parse<Verb>(_ type: Verb.Type, _ arguments: String...) throws -> Verb {
+    try #require(try Rnx.parseAsRoot(GlobalOptions.moved(arguments)) as? Verb, "\(arguments)")
+  }
+
+  @Test func `everything after COMMAND is the job's`() throws {
+    let run = try parse(
+      JobRun.self, "job", "run", "--follow", "--max-cpu", "50", "--json", "sh", "-c", "echo hi", "--follow", "--",
+      "--help", "-e")
+    #expect(run.follow && run.connection.json && run.job.maxCpu == 50)
+    #expect(run.command == ["sh", "-c", "echo hi", "--follow", "--", "--help", "-e"])
+  }
+
+  @Test func `every option of run`() throws {
+    let run = try parse(
+      JobRun.self, "job", "run", "--name", "n", "--label", "a=b=c", "--label", "d=", "--timeout", "30s", "--max-memory",
+      "1GiB",
+      "--pids=7", "-e", "A=1", "--env", "B=x=y", "--env", "HOME", "-s", "T=secret", "--secret-env", "TOKEN", "--merge",
+      "--config", "c.yml", "--node", "n2", "--", "-x", "y")
+    let request = try run.job.request(["-x", "y"], environment: ["HOME": "/h", "TOKEN": "t", "OTHER": "o"])
+    var expected = JobRequest(
+      command: "-x", args: ["y"], env: ["A": "1", "B": "x=y", "HOME": "/h"], secretEnv: ["T": "secret", "TOKEN": "t"],
+      name: "n", timeout: "30s", labels: ["a": "b=c", "d": ""], merge: true)
+    expected.limits.memoryMB = 1024
+    expected.limits.pids = 7
+    #expect(request == expected)
+    #expect(run.connection.config == "c.yml" && run.connection.node == "n2" && !run.follow)
+    #expect(run.command == ["--", "-x", "y"])
+  }
+
+  @Test(arguments: [
+    ["job", "run"], ["job", "run", "--"], ["job", "run", "--bogus", "ls"], ["job", "run", "--pids", "x", "ls"],
+    ["job", "run", "-z"], ["job", "log"], ["job", "list", "--limit", "0"], ["job", "stop"],
+    ["job", "stop", "--grace", "5", "x"],
+    ["job", "bogus"], ["bogus"], ["job", "status", "a", "b"],
+  ])
+  func `what can't be parsed is refused`(arguments: [String]) {
+    #expect(throws: (any Error).self) { try Rnx.parseAsRoot(arguments) }
+  }
+
+  @Test func `help is for run as long as there is no command`() {
+    do {
+      _ = try Rnx.parseAsRoot(["job", "run", "--help"])
+      #expect(Bool(false), "no help")
+    } catch {
+      #expect(Rnx.exitCode(for: error) == .success)
+    }
+  }
+
+  @Test func `options for all verbs may stand before the verb`() throws {
+    let list = try parse(JobList.self, "--json", "--config", "c", "--node=n", "job", "list", "-n", "5")
+    #expect(list.connection.json && list.connection.config == "c" && list.connection.node == "n" && list.limit == 5)
+    let run = try parse(JobRun.self, "--json", "job", "run", "ls", "--json")
+    #expect(run.connection.json && run.command == ["ls", "--json"])
+    let version = try parse(Version.self, "--json", "version")
+    #expect(version.json)
+  }
+
+  @Test func `status, stop, delete`() throws {
+    #expect(try parse(JobStatusVerb.self, "job", "status", "abcd").job == "abcd")
+    let stop = try parse(JobStop.self, "job", "stop", "--grace", "5s", "a", "b")
+    #expect(stop.grace == "5s" && stop.jobs == ["a", "b"])
+    #expect(try parse(JobDelete.self, "job", "delete", "a").jobs == ["a"])
+    #expect(try parse(JobList.self, "job", "list", "--status", "running").wantedStatus() == .running)
+    #expect(throws: Failure.self) { try parse(JobList.self, "job", "list", "--status", "dead").wantedStatus() }
+  }
+
+  @Test func `log options become the request`() throws {
+    let now = Timestamp(rfc3339: "2026-11-21T12:00:00Z")!
+    let log = try parse(
+      JobLog.self, "job", "log", "abcd", "--stream=stderr", "--filter=ERROR", "--since", "1h", "--until", "now",
+      "--tail", "10",
+      "-f", "-t")
+    let request = try log.request(now: now)
+    #expect(
+      request.stream == .stderr && request.filter == "ERROR" && request.tail == 10 && request.follow && log.timestamps)
+    #expect(request.since == Timestamp(rfc3339: "2026-11-21T11:00:00Z") && request.until == now)
+    let exact = try parse(JobLog.self, "job", "log", "--since=2024-01-01T00:00:00Z", "abcd").request(now: now)
+    #expect(exact.since == Timestamp(rfc3339: "2024-01-01T00:00:00Z") && !exact.follow && exact.stream == nil)
+  }
+
+  static let wrongLog: [([String], String)] = [
+    (["--stream", "both"], "--stream 'both'"), (["--since", "yesterday"], "--since 'yesterday'"),
+    (["--until", "5"], "--until '5'"), (["--tail=-1"], "--tail -1"),
+  ]
+
+  @Test(arguments: wrongLog)
+  func `a wrong log option names itself and what is allowed`(arguments: [String], named: String) throws {
+    let log = try #require(try Rnx.parseAsRoot(["job", "log", "abcd"] + arguments) as? JobLog)
+    let failure = #expect(throws: Failure.self) { try log.request() }
+    #expect(failure?.what.contains(named) == true && failure?.why.contains("allowed") == true)
+  }
+
+  static let wrong: [([String], String, String)] = [
+    (["--max-cpu", "0"], "--max-cpu", "1 to 100000"), (["--max-memory", "0"], "--max-memory", "1 to 16777216"),
+    (["--max-memory", "1K"], "--max-memory '1K'", "MiB"), (["--max-memory", "1KiB"], "--max-memory", "1MiB"),
+    (["--pids", "5000000"], "--pids", "1 to 4194304"), (["--timeout", "soon"], "--timeout", "30s"),
+    (["--timeout", "0s"], "--timeout", "365d"), (["--name", ""], "--name", "1 to 128"),
+    (["--label", "x"], "--label 'x'", "KEY=VALUE"),
+    (["--env", "=x"], "--env", "name"), (["--env", "NOT_SET"], "--env NOT_SET", "no such variable"),
+    (["-e", "A=1", "-s", "A=2"], "--secret-env A", "in env too"),
+    (["-s", "NOT_SET"], "--secret-env NOT_SET", "no such variable"),
+    (["--env-file", "/nonexistent/file"], "/nonexistent/file", "No such file"),
+  ]
+
+  @Test(arguments: wrong)
+  func `a wrong run option names itself and what is allowed`(arguments: [String], named: String, why: String) throws {
+    let run = try #require(try Rnx.parseAsRoot(["job", "run"] + arguments + ["true"]) as? JobRun)
+    let failure = #expect(throws: Failure.self) { try run.job.request(["true"], environment: [:]) }
+    #expect(failure?.what.contains(named) == true, "\(String(describing: failure))")
+    #expect(failure?.why.contains(why) == true, "\(String(describing: failure))")
+    #expect(failure?.next.isEmpty == false)
+  }
+
+  @Test func `a secret's value is in no error`() throws {
+    for arguments in [["-s", "=hunter2"], ["-e", "A=1", "-s", "A=hunter2"], ["-s", "B=hunter2\u{0}"]] {
+      let run = try #require(try Rnx.parseAsRoot(["job", "run"] + arguments + ["true"]) as? JobRun)
+      let failure = #expect(throws: Failure.self) { try run.job.request(["true"], environment: [:]) }
+      #expect(failure?.description.contains("hunter2") == false)
+    }
+    let failure = #expect(throws: Failure.self) { try EnvironmentFile.parse("A=1\nhunter2\n", file: "f") }
+    #expect(failure?.description.contains("hunter2") == false && failure?.why.contains("line 2") == true)
+  }
+
+  @Test func `an environment file`() throws {
+    let text = "# comment\n\nA=1\r\nB= two words \nC=\"x=y\"\n  \nD="
+    #expect(
+      try EnvironmentFile.parse(text, file: "f") == ["A": "1", "B": " two words ", "C": "\"x=y\"", "D": ""])
+  }
+}

@@ -1,0 +1,217 @@
+import FoundationEssentials
+import HTTPClient
+import JobletClient
+import JobletModel
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct JobletClientTests {
+  static let id = JobID("019a1234-5678-7abc-8def-001122334455")!
+
+  static func record(_ change: (inout JobRecord) -> Void = { _ in }) -> JobRecord {
+    var record = JobRecord(
+      id: id, request: JobRequest(command: "sh", args: ["-c", "true"]), status: .running,
+      createdAt: Timestamp(nanoseconds: 1_700_000_000_000_000_000), nodeID: "n1", owner: "joblet-admin")
+    change(&record)
+    return record
+  }
+
+  static func json(_ value: some Encodable) -> String {
+    do { return String(decoding: try JSONEncoder().encode(value), as: UTF8.self) } catch { return "\(error)" }
+  }
+
+  func client(_ server: TestServer) throws -> JobletClient {
+    try JobletClient(Endpoint(baseURL: server.url, credentials: TLSCredentials()))
+  }
+
+  @Test func `each call has its method, path and body`() async throws {
+    let server = TestServer { _, request, connection in
+      switch (request.method, request.target) {
+      case ("DELETE", _): connection.reply("204 No Content")
+      case ("GET", let target) where target.hasPrefix("/v1/jobs?") || target == "/v1/jobs":
+        connection.reply("200 OK", [], Self.json(JobPage(jobs: [Self.record()], nextCursor: "c2")))
+      case ("POST", "/v1/jobs"): connection.reply("201 Created", [], Self.json(Self.record()))
+      case ("POST", _): connection.reply("202 Accepted", [], Self.json(Self.record()))
+      default: connection.reply("200 OK", [], Self.json(Self.record()))
+      }
+    }
+    defer { server.stop() }
+    let client = try client(server)
+    let request = JobRequest(command: "echo", args: ["a"], secretEnv: ["S": "v"], timeout: "30s")
+    #expect(try await client.run(request).id == Self.id)
+    let page = try await client.jobs(status: .running, limit: 10, cursor: "a/b &c")
+    #expect(page.jobs == [Self.record()] && page.nextCursor == "c2")
+    #expect(try await client.job(Self.id) == Self.record())
+    #expect(try await client.stop(Self.id, grace: "5s") == Self.record())
+    try await client.delete(Self.id)
+    let seen = server.requests
+    #expect(
+      seen.map { "\($0.method) \($0.target)" } == [
+        "POST /v1/jobs", "GET /v1/jobs?status=RUNNING&limit=10&cursor=a%2Fb%20%26c", "GET /v1/jobs/\(Self.id)",
+        "POST /v1/jobs/\(Self.id)/stop", "DELETE /v1/jobs/\(Self.id)",
+      ])
+    #expect(try JSONDecoder().decode(JobRequest.self, from: Data(seen[0].body)) == request)
+    #expect(seen[0].headers["content-type"] == "application/json")
+    #expect(String(decoding: seen[3].body, as: UTF8.self) == "{\"grace\":\"5s\"}")
+  }
+
+  @Test func `a problem document becomes a typed error`() async throws {
+    let server = TestServer { _, _, connection in
+      connection.reply(
+        "422 Unprocessable Content", ["Content-Type: application/problem+json", "X-Request-Id: r1", "Retry-After: 3"],
+        #"{"type":"urn:joblet:problem:invalid-field","title":"T","status":422,"detail":"limits.pids: no","field":"limits.pids","more":1}"#
+      )
+    }
+    defer { server.stop() }
+    let client = try client(server)
+    let error = await #expect(throws: JobletError.self) { try await client.job(Self.id) }
+    guard case .refused(let refusal)? = error else { return #expect(Bool(false), "\(String(describing: error))") }
+    #expect(refusal.kind == .invalidField && refusal.status == 422 && refusal.field == "limits.pids")
+    #expect(refusal.detail == "limits.pids: no" && refusal.retryAfter == 3 && refusal.requestID == "r1")
+  }
+
+  @Test func `a strange error page keeps its status and a little of its text`() async throws {
+    let server = TestServer { _, _, connection in
+      connection.reply("502 Bad Gateway", ["Content-Type: text/html"], "<h1>\u{1B}[31mproxy</h1>")
+    }
+    defer { server.stop() }
+    let client = try client(server)
+    let error = await #expect(throws: JobletError.self) { try await client.job(Self.id) }
+    guard case .refused(let refusal)? = error else { return #expect(Bool(false), "\(String(describing: error))") }
+    #expect(refusal.kind == nil && refusal.status == 502 && refusal.detail == "<h1>[31mproxy</h1>")
+  }
+
+  @Test(arguments: ["", "{}", "[1]", "{\"id\":\"x\"}", "\u{0}"])
+  func `a reply that is no record is named as such`(body: String) async throws {
+    let server = TestServer { _, _, connection in connection.reply("200 OK", [], body) }
+    defer { server.stop() }
+    let client = try client(server)
+    let error = await #expect(throws: JobletError.self) { try await client.job(Self.id) }
+    guard case .badReply? = error else { return #expect(Bool(false), "\(String(describing: error))") }
+  }
+
+  static func event(_ seq: Int, _ text: String, stream: String = "stdout") -> String {
+    "event: log\nid: \(seq)\ndata: {\"seq\":\(seq),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"stream\":\"\(stream)\",\"line\":\"\(text)\"}\n\n"
+  }
+
+  static let end = "event: end\ndata: {\"status\":\"FAILED\",\"exit_code\":3,\"reason\":\"exit_code\"}\n\n"
+
+  func gather(_ logs: LogBatches) async throws -> (lines: [String], ends: [JobEnd], gaps: [[UInt64]], breaks: Int) {
+    var lines: [String] = []
+    var ends: [JobEnd] = []
+    var gaps: [[UInt64]] = []
+    var breaks = 0
+    for try await batch in logs {
+      for event in batch {
+        switch event {
+        case .line(let line):
+          lines.append("\(line.seq) \(line.stream.name) \(String(decoding: line.bytes, as: UTF8.self))")
+        case .end(let end): ends.append(end)
+        case .gap(let from, let to): gaps.append([from, to])
+        case .reconnecting: breaks += 1
+        }
+      }
+    }
+    return (lines, ends, gaps, breaks)
+  }
+
+  @Test func `a followed stream ends with its end`() async throws {
+    let server = TestServer { _, _, connection in
+      connection.startStream()
+      connection.send("retry: 10\n\n:\n\n" + Self.event(1, "a") + Self.event(2, "b", stream: "stderr"))
+      connection.send(
+        "event: gap\ndata: {\"from\":3,\"to\":9}\n\nevent: future\ndata: 1\n\n" + Self.event(10, "c") + Self.end)
+      connection.waitForClose()
+    }
+    defer { server.stop() }
+    var request = LogRequest(follow: true)
+    request.stream = .stdout
+    request.filter = "a b"
+    request.tail = 5
+    request.since = Timestamp(nanoseconds: 0)
+    let got = try await gather(try client(server).logs(Self.id, request))
+    #expect(got.lines == ["1 stdout a", "2 stderr b", "10 stdout c"])
+    #expect(got.gaps == [[3, 9]] && got.breaks == 0)
+    #expect(got.ends.count == 1 && got.ends.first?.exitCode == 3)
+    let seen = try #require(server.requests.first)
+    #expect(
+      seen.target
+        == "/v1/jobs/\(Self.id)/logs?follow=true&stream=stdout&tail=5&since=1970-01-01T00%3A00%3A00.000000000Z&filter=a%20b"
+    )
+    #expect(seen.headers["accept"] == "text/event-stream" && seen.headers["last-event-id"] == nil)
+  }
+
+  @Test func `a broken stream goes on after the last line, without a line twice`() async throws {
+    let server = TestServer { number, request, connection in
+      switch number {
+      case 0:
+        connection.startStream()
+        connection.send("retry: 1\n\n" + Self.event(1, "a") + Self.event(2, "b"))
+        connection.send("event: log\nid: 3\ndata: {\"seq\":3,\"ts\"")  // cut in the middle of an event
+      case 1: connection.reply("503 Service Unavailable", ["Retry-After: 0"])
+      case 2:
+        connection.startStream()
+        connection.send("retry: 1\n\n" + Self.event(2, "b") + Self.event(3, "c"))
+        connection.send("event: reconnect\ndata: {}\n\n")
+        connection.waitForClose()
+      default:
+        connection.startStream()
+        connection.send(Self.event(4, "d") + Self.end)
+      }
+    }
+    defer { server.stop() }
+    var request = LogRequest(follow: true)
+    request.tail = 2
+    let got = try await gather(try client(server).logs(Self.id, request))
+    #expect(got.lines == ["1 stdout a", "2 stdout b", "3 stdout c", "4 stdout d"])
+    #expect(got.ends.count == 1 && got.breaks == 3)
+    #expect(server.requests.map { $0.headers["last-event-id"] } == [nil, "2", "2", "3"])
+    #expect(server.requests.last?.target == "/v1/jobs/\(Self.id)/logs?follow=true")
+  }
+
+  @Test func `without follow the end of the stream is the end`() async throws {
+    let server = TestServer { _, _, connection in
+      connection.startStream()
+      connection.send(Self.event(1, "a"))
+    }
+    defer { server.stop() }
+    let got = try await gather(try client(server).logs(Self.id))
+    #expect(got.lines == ["1 stdout a"] && got.ends.isEmpty && got.breaks == 0)
+    #expect(server.requests.count == 1)
+  }
+
+  @Test func `a stream that can't be opened at first fails at once`() async throws {
+    let server = TestServer { _, _, connection in connection.reply("404 Not Found") }
+    defer { server.stop() }
+    let logs = try client(server).logs(Self.id, LogRequest(follow: true))
+    await #expect(throws: JobletError.self) { for try await _ in logs {} }
+    #expect(server.requests.count == 1)
+  }
+
+  @Test(arguments: ["event: log\ndata: {}\n\n", "event: end\ndata: nonsense\n\n", "event: gap\ndata: {\"from\":1}\n\n"])
+  func `events that can't be read are errors, not lines lost`(text: String) async throws {
+    let server = TestServer { _, _, connection in
+      connection.startStream()
+      connection.send(text)
+    }
+    defer { server.stop() }
+    let logs = try client(server).logs(Self.id, LogRequest(follow: true))
+    let error = await #expect(throws: JobletError.self) { for try await _ in logs {} }
+    guard case .badReply? = error else { return #expect(Bool(false), "\(String(describing: error))") }
+  }
+
+  @Test func `tries are spaced, bounded, and start anew after progress`() {
+    var plan = Reconnect()
+    #expect(plan.lost() == .after(.milliseconds(250)))
+    #expect(plan.lost() == .after(.milliseconds(500)))
+    #expect(plan.lost(wish: 0) == .after(.zero))
+    #expect(plan.lost(retryAfter: 3) == .after(.seconds(3)))
+    #expect(plan.lost(retryAfter: 86_400) == .after(.seconds(30)))
+    for _ in 6...Reconnect.maxTries {
+      guard case .after(let pause) = plan.lost() else { return #expect(Bool(false)) }
+      #expect(pause <= .seconds(5))
+    }
+    #expect(plan.lost() == .giveUp)
+    plan.progressed()
+    #expect(plan.lost() == .after(.milliseconds(250)))
+  }
+}
