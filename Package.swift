@@ -157,7 +157,7 @@ let package = Package(
     tests("JobletConfigTests", ["JobletConfig"]),
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", "JobletModel", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
-    tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "Cgroups", "LinuxKernel"]),
+    tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "CSeccomp", "Cgroups", "LinuxKernel"]),
     tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", nio]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
     tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),

@@ -83,7 +83,11 @@ __attribute__((used, noreturn)) void joblet_init_main(void) {
   sys(rt_sigprocmask, 0 /* SIG_BLOCK */, &all, 0, 8);
   sys(umask, 0);
   // Without a ring there is nobody to tell: exec sees PID 1 end without a word and says so.
-  if (map_ring(init) < 0) sys(exit_group, 70);
+  if (map_ring(init) < 0) {
+    static const char help[] = "joblet-init is PID 1 of a job; joblet-exec starts it, with a plan and a ring (joblet_plan.h).\n";
+    sys(write, 2, help, sizeof help - 1);
+    for (;;) sys(exit_group, 70);
+  }
   int error = map_plan(init);
   if (error < 0) fail(init, (struct failure){JOBLET_SETUP_STEP(JOBLET_OP_READ_PLAN, 0), -error});
 
