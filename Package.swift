@@ -160,7 +160,9 @@ let package = Package(
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "CSeccomp", "Cgroups", "LinuxKernel"]),
     tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", nio]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
-    tests("PersistTests", ["Persist", "LocalStore", "LogStore", "JobletWire", "JobletModel"]),
+    tests(
+      "PersistTests",
+      ["Persist", "LocalStore", "LogStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", logging, nio]),
     tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),
     tests("CertificatesTests", ["Certificates", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

@@ -5,27 +5,26 @@ import JobletModel
 enum LineCount {
   /// How many newlines there are.
   static func newlines(in bytes: UnsafeRawBufferPointer) -> Int {
+    let newline: UInt64 = 0x0A0A_0A0A_0A0A_0A0A
+    let low: UInt64 = 0x7F7F_7F7F_7F7F_7F7F
+    let words = bytes.count / 8
     var total = 0
     var index = 0
-    let newline = SIMD32<UInt8>(repeating: 0x0A)
-    let zero = SIMD32<UInt8>(repeating: 0)
-    let one = SIMD32<UInt8>(repeating: 1)
-    while bytes.count - index >= 32 {
-      // Up to 255 vectors are summed byte by byte before a lane could overflow.
-      var sums = zero
-      let end = min(index + 255 * 32, index + (bytes.count - index) / 32 * 32)
+    while index < words {
+      // Eight bytes at a time: each byte of `sums` counts the newlines of its place, for up to 255 words.
+      let end = min(words, index + 255)
+      var sums: UInt64 = 0
       while index < end {
-        let vector = bytes.loadUnaligned(fromByteOffset: index, as: SIMD32<UInt8>.self)
-        sums &+= zero.replacing(with: one, where: vector .== newline)
-        index += 32
+        let word = bytes.loadUnaligned(fromByteOffset: index &* 8, as: UInt64.self) ^ newline
+        // The high bit of a byte is set where the byte of `word` is zero, exactly.
+        let zeros = ~(((word & low) &+ low) | word | low)
+        sums &+= zeros &>> 7
+        index &+= 1
       }
-      let wide = SIMD32<UInt16>(truncatingIfNeeded: sums)
-      total += Int(wide.wrappedSum())
+      let pairs = (sums & 0x00FF_00FF_00FF_00FF) &+ ((sums &>> 8) & 0x00FF_00FF_00FF_00FF)
+      total &+= Int((pairs &* 0x0001_0001_0001_0001) &>> 48)
     }
-    while index < bytes.count {
-      if bytes[index] == 0x0A { total += 1 }
-      index += 1
-    }
+    for rest in (words * 8)..<bytes.count where bytes[rest] == 0x0A { total += 1 }
     return total
   }
 

@@ -19,24 +19,24 @@ import LocalStore
 /// | 20 | 12 | zeros |
 ///
 /// Where no batch begins (zeros, or the file's end) the segment ends.
-enum LogSegment {
-  static let headerLength = 64
-  static let batchHeaderLength = 32
-  static let magic: UInt64 = 0x314C_4157_544C_424A  // "JBLTWAL1"
-  static let batchMagic: UInt32 = 0x4257_424A  // "JBWB"
+package enum LogSegment {
+  package static let headerLength = 64
+  package static let batchHeaderLength = 32
+  package static let magic: UInt64 = 0x314C_4157_544C_424A  // "JBLTWAL1"
+  package static let batchMagic: UInt32 = 0x4257_424A  // "JBWB"
 
-  static func name(_ number: UInt64) -> String {
+  package static func name(_ number: UInt64) -> String {
     let digits = String(number, radix: 16)
     return String(repeating: "0", count: 16 - digits.count) + digits + ".wal"
   }
 
   /// The number in a segment's name; nil for other files.
-  static func number(_ name: String) -> UInt64? {
+  package static func number(_ name: String) -> UInt64? {
     guard name.utf8.count == 20, name.hasSuffix(".wal") else { return nil }
     return UInt64(name.dropLast(4), radix: 16)
   }
 
-  static func header(_ number: UInt64, firstBatch: UInt64) -> [UInt8] {
+  package static func header(_ number: UInt64, firstBatch: UInt64) -> [UInt8] {
     var bytes = [UInt8](repeating: 0, count: headerLength)
     bytes.withUnsafeMutableBytes { out in
       out.storeBytes(of: magic.littleEndian, as: UInt64.self)
@@ -50,7 +50,7 @@ enum LogSegment {
   }
 
   /// True if the bytes are the header of segment `number`.
-  static func isHeader(_ bytes: UnsafeRawBufferPointer, of number: UInt64) -> Bool {
+  package static func isHeader(_ bytes: UnsafeRawBufferPointer, of number: UInt64) -> Bool {
     guard bytes.count >= headerLength else { return false }
     let crc = CRC32.update(0, UnsafeRawBufferPointer(rebasing: bytes[..<60]))
     return UInt64(littleEndian: bytes.loadUnaligned(as: UInt64.self)) == magic
@@ -59,7 +59,7 @@ enum LogSegment {
   }
 
   /// Writes a batch's header for frames that lie in `parts`.
-  static func writeBatchHeader(
+  package static func writeBatchHeader(
     _ number: UInt64, _ parts: [UnsafeRawBufferPointer], into out: UnsafeMutableRawBufferPointer
   ) {
     let length = parts.reduce(0) { $0 + $1.count }
@@ -73,7 +73,7 @@ enum LogSegment {
   }
 
   /// What stands at a place in a segment.
-  enum Place: Equatable {
+  package enum Place: Equatable {
     case batch(number: UInt64, frames: Range<Int>)
     /// Nothing was written from here on.
     case end
@@ -82,7 +82,7 @@ enum LogSegment {
   }
 
   /// Reads what stands at `offset`: a pure function over a segment's bytes.
-  static func place(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Place {
+  package static func place(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> Place {
     guard offset + batchHeaderLength <= bytes.count else { return .end }
     let magic = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt32.self))
     if magic == 0 { return .end }

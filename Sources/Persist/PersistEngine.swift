@@ -104,7 +104,29 @@ public final class PersistEngine: Sendable {
     stopTaking()
     intake.monitor.withLock { $0.sealQueue = [] }
     endThreads()
-    intake.log.unlock()
+  }
+
+  /// The write socket's server; its accepting loop wants a thread.
+  package func writeServer(
+    listening descriptor: CInt, maxPayload: Int, maxConnections: Int, allowedUsers: Set<UInt32>
+  ) throws -> WriteServer {
+    try WriteServer(
+      listening: descriptor, intake: intake, maxPayload: maxPayload, maxConnections: maxConnections,
+      allowedUsers: allowedUsers, logger: logger)
+  }
+
+  /// Serves one connection of the query socket.
+  package func answer(_ connection: FrameConnection) async throws {
+    try await QueryService(intake: intake, pool: pool, logger: logger).handle(connection)
+  }
+
+  /// Bytes of lines that wait in memory, and of the log's segments.
+  package var load: (unsealed: Int, log: Int) { (intake.monitor.withLock { $0.unsealedBytes }, intake.log.totalBytes) }
+
+  /// One sync of the members and the log segments they cover, as the keeper does it by itself.
+  package func checkpoint() throws {
+    try keeper.syncMembers()
+    try keeper.dropSegments()
   }
 
   private func endThreads() {
@@ -112,5 +134,6 @@ public final class PersistEngine: Sendable {
     intake.monitor.signal(.work)
     for sealer in sealers { sealer.join() }
     pool.stop()
+    intake.log.unlock()
   }
 }

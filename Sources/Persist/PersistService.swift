@@ -53,14 +53,13 @@ public struct PersistService: Service {
     try await WorkerThread.run("self-test") { try engine.selfTest() }
     try makeOlderName(configuration)
 
-    let server = try WriteServer(
-      listening: ipc.descriptor, intake: engine.intake, maxPayload: Int(configuration.persist.ipc.maxMessageSize),
-      maxConnections: configuration.persist.ipc.maxConnections, allowedUsers: writers, logger: logger)
+    let server = try engine.writeServer(
+      listening: ipc.descriptor, maxPayload: Int(configuration.persist.ipc.maxMessageSize),
+      maxConnections: configuration.persist.ipc.maxConnections, allowedUsers: writers)
     let accepting = try WorkerThread("accept") { server.run() }
-    let service = QueryService(intake: engine.intake, pool: engine.pool, logger: logger)
     let queries = FrameServer(
       listening: query.descriptor, maxPayload: 1 << 20, maxConnections: configuration.persist.server.maxConnections,
-      allowedUsers: askers, logger: logger, handle: { try await service.handle($0) })
+      allowedUsers: askers, logger: logger, handle: { try await engine.answer($0) })
     let outcome: Result<Void, any Error>
     do {
       try await serve(queries, engine)

@@ -5,7 +5,7 @@ import Logging
 import Synchronization
 
 /// Accepts writers: checks who connects (SO_PEERCRED, unix(7)), bounds how many, gives each a thread.
-final class WriteServer: Sendable {
+package final class WriteServer: Sendable {
   private let listener: CInt
   private let intake: Intake
   private let maxPayload: Int
@@ -38,7 +38,7 @@ final class WriteServer: Sendable {
   }
 
   /// The accepting thread's life: until ``stop()``.
-  func run() {
+  package func run() {
     var waits = [
       pollfd(fd: listener, events: Int16(POLLIN), revents: 0), pollfd(fd: wake.read, events: Int16(POLLIN), revents: 0),
     ]
@@ -95,7 +95,7 @@ final class WriteServer: Sendable {
   }
 
   /// Ends accepting and every connection, when what they received is taken in. Blocks.
-  func stop() {
+  package func stop() {
     var byte: UInt8 = 1
     _ = write(wake.write, &byte, 1)
     let left = open.withLock { open in
