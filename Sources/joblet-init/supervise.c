@@ -37,10 +37,12 @@ static int is_done(const struct supervisor *state, int i) {
 static void commit(struct supervisor *state, int i, int flush) {
   struct stream *stream = &state->streams[i];
   uint64_t before = state->init->writer.head;
+  int was_blocked = stream->blocked;
   if (stream->fd < 0) flush = 2;
   stream->blocked = joblet_lines_commit(&buffers[i], &state->init->writer, flush) == JOBLET_LINES_BLOCKED;
   if (buffers[i].length == 0) stream->flush_at = NEVER;
-  else if (flush) stream->flush_at = now(CLOCK_MONOTONIC) + PROMPT_DELAY;
+  // While the ring was full nobody read the pipe: the rest of the line may well be in it, so the wait starts anew.
+  else if (flush || was_blocked) stream->flush_at = now(CLOCK_MONOTONIC) + PROMPT_DELAY;
   if (state->init->writer.head != before) wake_exec(state->init->ring);
 }
 
