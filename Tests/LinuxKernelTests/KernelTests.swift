@@ -14,7 +14,9 @@ final class Scratch {
   deinit { remove(path) }
 
   private func remove(_ path: String) {
-    if let handle = opendir(path) {
+    // Never through a symbolic link: a test here makes one to /etc.
+    var status = stat()
+    if lstat(path, &status) == 0, status.st_mode & S_IFMT == S_IFDIR, let handle = opendir(path) {
       while let entry = readdir(handle) {
         let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
         if name != ".", name != ".." { remove("\(path)/\(name)") }
