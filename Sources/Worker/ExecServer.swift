@@ -21,6 +21,11 @@ struct ExecServer: Sendable {
         try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: problem))
       } catch let error as ValidationError {
         try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: Problem(error)))
+      } catch let error as FrameError {
+        guard case .badPayload(_, let why) = error else { throw error }
+        // The frame itself was whole, so the connection can go on.
+        let problem = Problem(.badRequest, "the request can't be read: \(why)")
+        try await connection.send(Frame(FrameHeader(.problem, job: frame.header.job), json: problem))
       }
     }
   }

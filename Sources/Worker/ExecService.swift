@@ -50,6 +50,7 @@ public struct ExecService: Service {
     let adopted = try await supervisor.adopt()
     // After the adoption, which marks the ID ranges that are taken.
     node.launcher.namespaces.fill()
+    await supervisor.sweepWorkspaces()
     await supervisor.connect()
     logger.info("supervising", metadata: ["adopted": "\(adopted)", "state": "\(paths.stateDirectory)"])
     try await waitForPersist(adopted)

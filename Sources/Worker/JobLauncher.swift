@@ -27,8 +27,7 @@ struct JobLauncher: Sendable {
   let namespaces: NamespaceStock
   let settings: SandboxSettings
   let filters: SeccompFilters
-  /// `filesystem.baseDir`.
-  let workspaces: String
+  let workspaces: Workspaces
   let ringSize: Int
   let maxRecords: Int
 
@@ -61,7 +60,7 @@ struct JobLauncher: Sendable {
       let plan = try makePlan(order)
       let cgroup = JobCgroup(root: cgroups, name: "\(order.job)")
       try step("cgroup") { try cgroup.create(root: cgroups, limits: limits(order.request.limits)) }
-      try step("workspace") { try makeWorkspace(order.job) }
+      try step("workspace") { try workspaces.make(order.job, uid: settings.runAs.uid, gid: settings.runAs.gid) }
       let process = try step("joblet-init") { try spawn(plan, cgroup, files, namespace) }
       let note = try step("launch note") { () throws in
         let note = LaunchNote(
@@ -80,7 +79,8 @@ struct JobLauncher: Sendable {
   private func makePlan(_ order: Order) throws(SetupProblem) -> Plan {
     do {
       return try Plan(
-        request: order.request, id: order.job, timeout: order.timeout, workspace: "\(workspaces)/\(order.job)/work",
+        request: order.request, id: order.job, timeout: order.timeout,
+        workspace: "\(workspaces.path)/\(order.job)/work",
         settings: settings, filters: filters)
     } catch {
       throw SetupProblem(step: "plan", message: "\(error)")
@@ -90,15 +90,6 @@ struct JobLauncher: Sendable {
   private func limits(_ limits: Limits) -> CgroupLimits {
     CgroupLimits(
       cpuPercent: limits.cpuPercent, memoryBytes: limits.memoryMB.map { Int64($0) << 20 }, pids: limits.pids)
-  }
-
-  /// The workspace's parent is root's alone: a job may leave set-user-ID files in there, which nobody must reach.
-  private func makeWorkspace(_ job: JobID) throws {
-    let outer = "\(workspaces)/\(job)"
-    let inner = "\(outer)/work"
-    try Kernel.call("mkdir", outer) { mkdir(outer, 0o700) }
-    try Kernel.call("mkdir", inner) { mkdir(inner, 0o755) }
-    try Kernel.call("chown", inner) { chown(inner, settings.runAs.uid, settings.runAs.gid) }
   }
 
   private func spawn(

@@ -1,4 +1,5 @@
 import FoundationEssentials
+import Glibc
 import JobletModel
 import LinuxKernel
 import Logging
@@ -141,9 +142,10 @@ extension JobSupervisor {
       job.processToken = nil
     }
     let (id, process, firstID) = (job.id, job.process, job.firstID)
+    let keep = job.record.status == .failed ? settings.keepFailedWorkspace : settings.keepWorkspace
     removing.submit { [self] in
       do {
-        try teardown.remove(id, process: process)
+        try teardown.remove(id, process: process, keep: keep)
         if let firstID { launcher.namespaces.giveBack(firstID) }
         loop.post { self.assumeIsolated { $0.tornDown(id) } }
       } catch {
@@ -167,6 +169,16 @@ extension JobSupervisor {
       self?.assumeIsolated { supervisor in
         if let job = supervisor.jobs[id] { supervisor.tearDown(job) }
       }
+    }
+  }
+
+  /// Removes workspaces that were kept long enough, now and every minute.
+  func sweepWorkspaces() {
+    let known = Set(jobs.keys)
+    let now = time(nil)
+    removing.submit { [teardown, logger] in teardown.sweep(known: known, at: now, logger: logger) }
+    loop.schedule(after: .seconds(60)) { [weak self] in
+      self?.assumeIsolated { $0.sweepWorkspaces() }
     }
   }
 

@@ -104,6 +104,8 @@ extension JobSupervisor {
 
   private func noteDeleted(_ id: JobID) {
     for subscription in subscriptions.values { subscription.dirty.remove(id) }
+    // A workspace that was kept goes with its job.
+    inBackground(id, "remove a deleted job's workspace") { try $0.workspaces.remove($1, after: .zero) }
   }
 
   private func unknown(_ id: JobID) -> Problem { Problem(.notFound, "joblet-exec knows no job \(id)") }

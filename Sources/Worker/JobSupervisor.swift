@@ -93,10 +93,10 @@ actor JobSupervisor {
     case .markStopIntent: job.files?.ring.store32(RingLayout.Field.stopIntent, 1)
     case .terminate: terminate(job)
     case .startGrace(let grace): startTimer(job, grace, .graceElapsed)
-    case .killPayload: inBackground(job, "kill the payload") { try $0.killPayload($1) }
+    case .killPayload: inBackground(job.id, "kill the payload") { try $0.killPayload($1) }
     case .startReportTimer: startTimer(job, settings.cleanupTimeout, .reportOverdue)
     case .cancelTimers: cancelTimers(job)
-    case .killAll: inBackground(job, "kill the job") { try $0.kill($1) }
+    case .killAll: inBackground(job.id, "kill the job") { try $0.kill($1) }
     case .collect: collect(job)
     case .cancelQueued:
       job.facts.isCanceled = true
@@ -219,10 +219,9 @@ actor JobSupervisor {
     job.timers.removeAll()
   }
 
-  private func inBackground(
-    _ job: SupervisedJob, _ what: String, _ work: @escaping @Sendable (JobTeardown, JobID) throws -> Void
+  func inBackground(
+    _ id: JobID, _ what: String, _ work: @escaping @Sendable (JobTeardown, JobID) throws -> Void
   ) {
-    let id = job.id
     removing.submit { [teardown, logger] in
       do { try work(teardown, id) } catch {
         logger.error("could not \(what)", metadata: ["job": "\(id)", "error": "\(error)"])

@@ -15,7 +15,7 @@ struct KernelFacts: Sendable {
 /// Reads what is left of a job, then removes it. Everything here blocks: it runs on threads kept for it, off the start path.
 struct JobTeardown: Sendable {
   let cgroups: CgroupRoot
-  let workspaces: String
+  let workspaces: Workspaces
   let timeout: Duration
 
   /// Why the job ended and what it used: before the cgroup goes, for afterwards nobody knows.
@@ -40,13 +40,14 @@ struct JobTeardown: Sendable {
     if cgroup.directory.exists { try cgroup.killAll() }
   }
 
-  /// Kills what lives, reaps joblet-init, removes the cgroup and the workspace. May be called again until it succeeds; the
-  /// job's host IDs may be given to another one only then.
-  func remove(_ job: JobID, process: InitProcess?) throws {
+  /// Kills what lives, reaps joblet-init, removes the cgroup and, now or after `keep`, the workspace. May be called again
+  /// until it succeeds; the job's host IDs may be given to another one only then. (The files of a workspace that is kept
+  /// are owned by the IDs inside the job, which mean the same for every job.)
+  func remove(_ job: JobID, process: InitProcess?, keep: Duration = .zero) throws {
     try kill(job)
     if let process { try reap(process) }
     try removeCgroup(job)
-    try TreeRemover.remove("\(job)", in: workspaces)
+    try workspaces.remove(job, after: keep)
   }
 
   private func reap(_ process: InitProcess) throws(Errno) {
@@ -68,6 +69,22 @@ struct JobTeardown: Sendable {
       }
       usleep(pause)
       pause = min(pause * 2, 50_000)
+    }
+  }
+
+  /// Removes workspaces that were kept long enough, or that a crash left behind.
+  /// - Parameters:
+  ///   - known: the jobs there were at `moment`. A job that came later made its directory later, so it is not due.
+  ///   - moment: Unix seconds.
+  func sweep(known: Set<JobID>, at moment: Int, logger: Logger) {
+    do {
+      for job in try workspaces.due(before: moment) where !known.contains(job) {
+        // A clock that was set back could make a new job's directory look old; its cgroup tells that it lives.
+        guard !JobCgroup(root: cgroups, name: "\(job)").directory.exists else { continue }
+        try workspaces.remove(job, after: .zero)
+      }
+    } catch {
+      logger.error("old workspaces could not be removed", metadata: ["error": "\(error)"])
     }
   }
 }

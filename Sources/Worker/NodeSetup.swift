@@ -91,9 +91,11 @@ struct NodeSetup: Sendable {
         runAs: try RunAs(user: configuration.process.defaultUser, group: configuration.process.defaultGroup),
         stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace),
       filters: try SeccompFilters(profile: configuration.isolation.seccomp),
-      workspaces: configuration.filesystem.baseDir, ringSize: settings.ringSize, maxRecords: settings.maxRecords)
+      workspaces: Workspaces(path: configuration.filesystem.baseDir), ringSize: settings.ringSize,
+      maxRecords: settings.maxRecords)
     teardown = JobTeardown(
-      cgroups: cgroups, workspaces: configuration.filesystem.baseDir, timeout: configuration.joblet.cleanupTimeout)
+      cgroups: cgroups, workspaces: Workspaces(path: configuration.filesystem.baseDir),
+      timeout: configuration.joblet.cleanupTimeout)
   }
 
   private static func cgroups(_ configuration: Configuration, path: String, logger: Logger) throws -> CgroupRoot {

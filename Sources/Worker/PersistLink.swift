@@ -122,8 +122,10 @@ package final class PersistLink {
     }
     let delay = PersistLink.delay(failures: failures, longest: settings.reconnectDelay)
     failures += 1
-    logger.warning(
-      "the connection to persist is gone; rings keep the output meanwhile",
+    // Once loudly; the tries that follow are of interest only to who looks closely.
+    logger.log(
+      level: failures == 1 ? .warning : .debug,
+      "no connection to persist; rings keep the output meanwhile",
       metadata: ["reason": "\(reason)", "next_try_ms": "\(delay.milliseconds)"])
     retry = loop.schedule(after: delay) { [weak self] in self?.connect() }
   }

@@ -15,6 +15,9 @@ package struct WorkerSettings: Sendable {
   package var maxQueue: Int
   package var stopGrace: Duration
   package var cleanupTimeout: Duration
+  /// How long a workspace stays after its job, and after a job that failed.
+  package var keepWorkspace: Duration
+  package var keepFailedWorkspace: Duration
   package var defaults: Limits
   package var defaultTimeout: Duration?
   package var controllers: Set<Controller>
@@ -31,6 +34,9 @@ package struct WorkerSettings: Sendable {
     maxQueue = jobs.maxQueue
     stopGrace = jobs.stopGrace
     cleanupTimeout = jobs.cleanupTimeout
+    let workspace = configuration.filesystem.workspace
+    keepWorkspace = workspace.keep
+    keepFailedWorkspace = max(workspace.keep, workspace.preserveOnFailure)
     self.controllers = controllers
     // A default needs its controller too; a node without it has no such bound, and says so when it starts.
     defaults = Limits(

@@ -3,7 +3,8 @@ import Testing
 import Worker
 
 @Suite struct OutcomeTests {
-  private func facts(_ end: InitEnd?, timedOut: Bool = false, _ change: (inout EndFacts) -> Void = { _ in }) -> EndFacts {
+  private func facts(_ end: InitEnd?, timedOut: Bool = false, _ change: (inout EndFacts) -> Void = { _ in }) -> EndFacts
+  {
     var facts = EndFacts()
     facts.report = end.map { EndReport(end: $0, timedOut: timedOut, startedAt: nil, endedAt: nil) }
     change(&facts)

@@ -249,7 +249,8 @@ import Worker
       for line in 0..<Int.random(in: 1...20, using: &generator) { fake.write(["line \(line)"]) }
       for _ in 0..<Int.random(in: 0...4, using: &generator) {
         let offset = Int.random(in: 0..<Int(fake.head), using: &generator)
-        fake.ring.data.storeBytes(of: UInt8.random(in: 0...255, using: &generator), toByteOffset: offset, as: UInt8.self)
+        fake.ring.data.storeBytes(
+          of: UInt8.random(in: 0...255, using: &generator), toByteOffset: offset, as: UInt8.self)
       }
       if Bool.random(using: &generator) {
         let field = [RingLayout.Field.head, RingLayout.Field.reserved, RingLayout.Field.acked].randomElement(
@@ -309,7 +310,8 @@ import Worker
     }
     #expect(frames.first?.header.seq == 21)
     for _ in 51...1000 { try round() }
-    guard case .behind(let oldest, let acknowledged) = try consumer.window(after: 20).read(job: job, after: 20, maxBytes: 1)
+    guard
+      case .behind(let oldest, let acknowledged) = try consumer.window(after: 20).read(job: job, after: 20, maxBytes: 1)
     else {
       Issue.record("line 21 was overwritten long ago")
       return
@@ -317,7 +319,9 @@ import Worker
     #expect(acknowledged == 1000)
     #expect(oldest > 800 && oldest <= 1001)
     // What it was told holds: from there on it can go on live.
-    guard case .chunks(let rest) = try consumer.window(after: oldest - 1).read(job: job, after: oldest - 1, maxBytes: 1 << 20)
+    guard
+      case .chunks(let rest) = try consumer.window(after: oldest - 1).read(
+        job: job, after: oldest - 1, maxBytes: 1 << 20)
     else {
       Issue.record("the oldest line it was told of is not there")
       return

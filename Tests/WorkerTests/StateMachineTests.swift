@@ -39,9 +39,10 @@ import Worker
   }
 
   /// A stop before the go never lets the command run, wherever it comes in between.
-  @Test(arguments: [
-    [.slotGranted, stop, .launched, .ready], [.slotGranted, .launched, stop, .ready],
-  ] as [[JobStateMachine.Event]])
+  @Test(
+    arguments: [
+      [.slotGranted, stop, .launched, .ready], [.slotGranted, .launched, stop, .ready],
+    ] as [[JobStateMachine.Event]])
   func aStopBeforeTheGoCancels(events: [Machine.Event]) {
     let (machine, actions) = run(events + [.initLost, .collected])
     #expect(actions == [.launch, .killAll] + Self.ending + Self.over)
