@@ -233,6 +233,18 @@ final class Writer {
     }
   }
 
+  /// Sends what persist may refuse: it closes the connection when it likes, so the rest may find nobody.
+  func offer(_ job: JobID, _ chunks: [LogChunk]) { offer(raw: chunks.flatMap { Writer.frame(job, $0) }) }
+
+  func offer(raw bytes: [UInt8]) {
+    var rest = bytes[...]
+    while !rest.isEmpty {
+      let count = rest.withUnsafeBytes { Glibc.send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL)) }
+      guard count > 0 else { return }
+      rest = rest.dropFirst(count)
+    }
+  }
+
   static func frame(_ header: FrameHeader, _ payload: [UInt8] = []) -> [UInt8] {
     var header = header
     header.length = UInt32(payload.count)
