@@ -44,7 +44,8 @@ public struct ExecService: Service {
     let loop = try LoopExecutor(name: "jl-loop")
     let supervisor = JobSupervisor(
       loop: loop, settings: node.settings, launcher: node.launcher, teardown: node.teardown,
-      launching: try WorkQueue(name: "jl-launch", threads: 2), removing: try WorkQueue(name: "jl-remove", threads: 2),
+      launching: try WorkQueue(name: "jl-launch", threads: 2), ending: try WorkQueue(name: "jl-end", threads: 2),
+      removing: try WorkQueue(name: "jl-remove", threads: 2),
       logger: logger)
     await supervisor.keepBeating(context.watchdog)
     let adopted = try await supervisor.adopt()

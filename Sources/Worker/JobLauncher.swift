@@ -62,15 +62,10 @@ struct JobLauncher: Sendable {
       try step("cgroup") { try cgroup.create(root: cgroups, limits: limits(order.request.limits)) }
       try step("workspace") { try workspaces.make(order.job, uid: settings.runAs.uid, gid: settings.runAs.gid) }
       let process = try step("joblet-init") { try spawn(plan, cgroup, files, namespace) }
-      let note = try step("launch note") { () throws in
-        let note = LaunchNote(
-          pid: process.handle.pid, startTime: try process.handle.startTime(), firstID: namespace.firstID)
-        try order.directory.saveLaunch(note)
-        return note
-      }
-      return LaunchedJob(process: process, files: files, firstID: note.firstID, plan: plan)
+      try step("launch note") { try writeDown(process, namespace.firstID, order.directory) }
+      return LaunchedJob(process: process, files: files, firstID: namespace.firstID, plan: plan)
     } catch {
-      // Nothing was started with these IDs that outlives the teardown's kill; the workspace is still empty.
+      // Nothing with these IDs was started: a payload waits for the go, which never comes, and the workspace is empty.
       namespaces.giveBack(namespace.firstID)
       throw error
     }
@@ -106,6 +101,18 @@ struct JobLauncher: Sendable {
           spaceFifo: files.space.descriptor.raw, userNamespace: namespace.namespace.descriptor.raw,
           payCgroup: pay.raw, payKill: payKill.raw),
         cgroup: initLeaf.raw))
+  }
+
+  /// A process that can't be found again after a restart must not live.
+  private func writeDown(_ process: InitProcess, _ firstID: UInt32, _ directory: JobStateDirectory) throws {
+    do {
+      try directory.saveLaunch(
+        LaunchNote(pid: process.handle.pid, startTime: try process.handle.startTime(), firstID: firstID))
+    } catch {
+      try process.handle.send(signal: SIGKILL)
+      _ = try process.handle.wait()
+      throw error
+    }
   }
 
   private func step<T>(_ name: String, _ body: () throws -> T) throws(SetupProblem) -> T {

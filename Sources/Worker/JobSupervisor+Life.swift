@@ -73,7 +73,7 @@ extension JobSupervisor {
 
   func collect(_ job: SupervisedJob) {
     let id = job.id
-    removing.submit { [self] in
+    ending.submit { [self] in
       let facts = teardown.collect(id)
       loop.post { self.assumeIsolated { $0.collected(id, facts) } }
     }
@@ -87,7 +87,8 @@ extension JobSupervisor {
     job.facts.isCanceled = job.machine.isCanceled
     job.facts.oomKills = kernel.oomKills
     job.facts.stopIntent = job.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
-    if job.facts.setup == nil || job.machine.isCanceled {
+    readReport(job)
+    if job.facts.setup == nil, !job.machine.isCanceled {
       let usage = kernel.usage
       if usage != .init() {
         job.record.usage = JobUsage(
@@ -95,7 +96,6 @@ extension JobSupervisor {
           ioWriteBytes: usage.ioWrittenBytes)
       }
     }
-    readReport(job)
     apply(.collected, to: job)
   }
 
@@ -185,7 +185,7 @@ extension JobSupervisor {
   func forget(_ job: SupervisedJob) {
     link.remove(job.id)
     jobs[job.id] = nil
-    ended.add(job.record)
+    if !job.isDeleted { ended.add(job.record) }
     job.feed.consumer = nil
     job.files = nil
     wakeWaiters(job)

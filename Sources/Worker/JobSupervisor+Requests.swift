@@ -95,6 +95,7 @@ extension JobSupervisor {
       await waitForNews(of: job, atMost: deadline - .now)
     }
     if jobs[id] != nil {
+      job.isDeleted = true
       logger.warning("a deleted job's last output is abandoned: persist did not take it", metadata: ["job": "\(id)"])
       apply(.settled, to: job)
     }
@@ -105,7 +106,11 @@ extension JobSupervisor {
   private func noteDeleted(_ id: JobID) {
     for subscription in subscriptions.values { subscription.dirty.remove(id) }
     // A workspace that was kept goes with its job.
-    inBackground(id, "remove a deleted job's workspace") { try $0.workspaces.remove($1, after: .zero) }
+    removing.submit { [teardown, logger] in
+      do { try teardown.workspaces.remove(id, after: .zero) } catch {
+        logger.error("a deleted job's workspace is left", metadata: ["job": "\(id)", "error": "\(error)"])
+      }
+    }
   }
 
   private func unknown(_ id: JobID) -> Problem { Problem(.notFound, "joblet-exec knows no job \(id)") }

@@ -16,6 +16,8 @@ actor JobSupervisor {
   nonisolated let teardown: JobTeardown
   /// Launching: a thread waits in vfork, so more than one. Removing: off the start path.
   nonisolated let launching: WorkQueue
+  /// Killing and asking the kernel why a job ended: never behind the removal of somebody's million files.
+  nonisolated let ending: WorkQueue
   nonisolated let removing: WorkQueue
   nonisolated let logger: Logger
 
@@ -35,13 +37,14 @@ actor JobSupervisor {
 
   init(
     loop: LoopExecutor, settings: WorkerSettings, launcher: JobLauncher, teardown: JobTeardown, launching: WorkQueue,
-    removing: WorkQueue, logger: Logger
+    ending: WorkQueue, removing: WorkQueue, logger: Logger
   ) {
     self.loop = loop
     self.settings = settings
     self.launcher = launcher
     self.teardown = teardown
     self.launching = launching
+    self.ending = ending
     self.removing = removing
     self.logger = logger
     queue = AdmissionQueue(maxRunning: settings.maxRunning, maxQueue: settings.maxQueue)
@@ -222,7 +225,7 @@ actor JobSupervisor {
   func inBackground(
     _ id: JobID, _ what: String, _ work: @escaping @Sendable (JobTeardown, JobID) throws -> Void
   ) {
-    removing.submit { [teardown, logger] in
+    ending.submit { [teardown, logger] in
       do { try work(teardown, id) } catch {
         logger.error("could not \(what)", metadata: ["job": "\(id)", "error": "\(error)"])
       }
@@ -249,7 +252,11 @@ actor JobSupervisor {
     logger.error("a job's ring lies; the job is ended", metadata: ["job": "\(job.id)", "fault": "\(fault)"])
     job.facts.fault = "\(fault)"
     stopReading(job)
+    // Nothing more is read from it. What was sent to persist is all there will be.
+    job.lastSentSeq = job.feed.consumer?.sentSeq
+    job.feed.consumer = nil
     apply(.ringFault, to: job)
+    link.wake(job.feed)
   }
 
   func linkGaveUp(_ reason: String) {

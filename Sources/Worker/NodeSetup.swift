@@ -2,6 +2,7 @@ import Cgroups
 import DaemonKit
 import Glibc
 import JobletConfig
+import JobletModel
 import LinuxKernel
 import Logging
 import Sandbox
@@ -82,7 +83,7 @@ struct NodeSetup: Sendable {
     let namespaces = NamespaceStock(ranges: ranges, filler: filler, logger: logger)
     settings = WorkerSettings(
       configuration, stateRoot: "\(state)/jobs", controllers: cgroups.controllers,
-      software: "joblet-exec pid \(getpid())")
+      software: "joblet-exec \(jobletVersion) pid \(getpid())")
     launcher = JobLauncher(
       spawner: JobLauncher.SharedSpawner(spawner), cgroups: cgroups, namespaces: namespaces,
       settings: SandboxSettings(

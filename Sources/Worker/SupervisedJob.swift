@@ -23,6 +23,10 @@ final class SupervisedJob {
   var processToken: UInt64?
   var timers: [LoopTimer] = []
   var facts = EndFacts()
+  /// The last line that went to persist before its ring was given up.
+  var lastSentSeq: UInt64?
+  /// Its owner wants it gone: nothing of it is remembered.
+  var isDeleted = false
 
   /// Followers and deleters that wait for news of this job, by number.
   var waiters: [UInt64: Waiter] = [:]
@@ -46,7 +50,7 @@ final class SupervisedJob {
   }
 
   /// The last line's number as far as it is known.
-  var lastSeq: UInt64 { feed.consumer?.seenSeq ?? record.lastSeq ?? 0 }
+  var lastSeq: UInt64 { feed.consumer?.seenSeq ?? lastSentSeq ?? record.lastSeq ?? 0 }
 }
 
 /// The records of jobs that ended and are settled: the last so many.
