@@ -72,11 +72,12 @@ extension SystemTests {
 
     @Test(.timeLimit(.minutes(10)))
     func `processes, network, host name and cgroups of the host are out of sight`() async throws {
+      // A kernel with tunnels built in puts their fallback devices, which are down, into every namespace: not counted.
       let facts = try await facts(
         """
         echo processes=$(ls /proc | grep -c '^[0-9]')
         echo highest=$(ls /proc | grep '^[0-9]' | sort -n | tail -1)
-        echo interfaces=$(tail -n +3 /proc/net/dev | cut -d: -f1)
+        echo interfaces=$(tail -n +3 /proc/net/dev | cut -d: -f1 | grep -vE 'sit0|tunl0|gre|erspan0|vti0|ip6tnl0')
         echo hostname=$(cat /proc/sys/kernel/hostname)
         echo cgroup=$(cat /proc/self/cgroup)
         echo loopback=$(bash -c 'exec 3<>/dev/tcp/127.0.0.1/1' 2>&1 | grep -c refused)
@@ -87,8 +88,8 @@ extension SystemTests {
       #expect(facts["interfaces"] == "lo")
       #expect(facts["hostname"] != (try await Shell.must("cat /proc/sys/kernel/hostname")))
       #expect(facts["cgroup"] == "0::/")
-      #expect(facts["loopback"] == "1")
-      #expect(facts["outside"] == "1")
+      #expect(facts["loopback"] != "0", "nothing answers on 127.0.0.1")
+      #expect(facts["outside"] != "0", "there is a way out")
     }
 
     @Test(.timeLimit(.minutes(10)))
