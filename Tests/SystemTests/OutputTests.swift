@@ -188,7 +188,8 @@ extension SystemTests {
       let ended = try await api.ended(flood.id, within: .seconds(600))
       #expect(ended.status == "COMPLETED", "\(ended)")
       let lines = 40_000_000 / 99 + 1
-      #expect(ended.lastSeq == lines + 1)
+      // A record more for each line that was read in two parts.
+      #expect(ended.lastSeq ?? 0 >= lines + 1)
       #expect(try await api.lines(flood.id, "?stream=stdout&tail=1").last?.seq ?? 0 >= lines)
       #expect(try await api.text(flood.id, "?stream=stdout").count == 40_000_000 + lines - 1)
       #expect(stalled.isRunning)

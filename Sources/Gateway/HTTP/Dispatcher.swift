@@ -95,11 +95,11 @@ struct Dispatcher: RequestResponder {
   }
 
   private func checkContentType(_ request: HTTPRequest) throws(Problem) {
+    // No body, no type: a body that is optional may be left out, and curl names a type for one that is empty.
+    let length = request.headerFields[.contentLength].flatMap { Int($0) }
     let type = request.headerFields[.contentType]
+    if request.headerFields[.transferEncoding] == nil, length == 0 || length == nil && type == nil { return }
     guard let type else {
-      // No body, no type: a body that is optional may be left out.
-      let length = request.headerFields[.contentLength].flatMap { Int($0) } ?? 0
-      if length == 0 && request.headerFields[.transferEncoding] == nil { return }
       throw Problem(.unsupportedMediaType, "the body has no Content-Type; send Content-Type: application/json")
     }
     let media = type.prefix { $0 != ";" }.filter { !$0.isWhitespace }.lowercased()
