@@ -27,7 +27,8 @@ public struct SecuritySection: Sendable {
   /// - Parameter values: PEM text or a file's path for each of `serverCert`, `serverKey`, `caCert`.
   public func setting(_ values: [String: String]) throws -> String {
     let before = try SecuritySection.parse(text)
-    var lines = text.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
+    // By scalars: to Swift a CRLF is one character, and none that equals a newline.
+    var lines = text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).map(String.init)
     if lines.last == "" { lines.removeLast() }
     if let start = lines.firstIndex(where: SecuritySection.isHeader) {
       try SecuritySection.replace(in: &lines, section: start, values)

@@ -42,45 +42,43 @@ final class Transfer: Sendable {
   func cancel() { loop.post(.cancel(id)) }
 
   func awaitHead() async throws -> Head {
-    try await wait { state in
-      if let head = state.head { return .success(head) }
-      guard let end = state.end else { return nil }
-      return .failure(end ?? HTTPError(.interrupted, "the server closed the connection without a reply"))
+    try await wait(until: { $0.head != nil || $0.end != nil }) { state in
+      if let head = state.head { return head }
+      throw (state.end ?? nil) ?? HTTPError(.interrupted, "the server closed the connection without a reply")
     }
   }
 
   func nextChunk() async throws -> [UInt8]? {
-    let (chunk, wasPaused): ([UInt8]?, Bool) = try await wait { state in
+    let (chunk, wasPaused): ([UInt8]?, Bool) = try await wait(until: { !$0.unread.isEmpty || $0.end != nil }) { state in
       if !state.unread.isEmpty {
         let chunk = state.unread
         state.unread = []
         let wasPaused = state.isPaused
         state.isPaused = false
-        return .success((chunk, wasPaused))
+        return (chunk, wasPaused)
       }
-      guard let end = state.end else { return nil }
-      if let error = end { return .failure(error) }
-      return .success((nil, false))
+      if let error = state.end ?? nil { throw error }
+      return (nil, false)
     }
     if wasPaused { loop.post(.resume(id)) }
     return chunk
   }
 
-  /// Waits until `poll` has an answer; it is asked again after every change.
-  private func wait<T: Sendable>(_ poll: (inout State) -> Result<T, any Error>?) async throws -> T {
+  /// Waits until the state is ready, then takes what is there; ready states stay so until something is taken.
+  private func wait<T: Sendable>(
+    until isReady: (borrowing State) -> Bool, _ take: (inout State) throws -> T
+  ) async throws -> T {
     try await withTaskCancellationHandler {
-      while true {
-        // The answer, or a promise to be woken: decided under one lock, so that no change falls between the two.
-        if let result = state.withLock({ state in poll(&state) }) { return try result.get() }
-        await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
-          let isReady = state.withLock { state in
-            if poll(&state) != nil { return true }
-            state.waiter = continuation
-            return false
-          }
-          if isReady { continuation.resume() }
+      await withCheckedContinuation { (continuation: CheckedContinuation<Void, Never>) in
+        // The look and the promise to be woken are made under one lock, so that no change falls between the two.
+        let isReadyNow = state.withLock { state in
+          if isReady(state) { return true }
+          state.waiter = continuation
+          return false
         }
+        if isReadyNow { continuation.resume() }
       }
+      return try state.withLock { state in try take(&state) }
     } onCancel: {
       cancel()
     }

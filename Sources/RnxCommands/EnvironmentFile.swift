@@ -8,8 +8,9 @@ public enum EnvironmentFile {
   /// - Throws: ``Failure`` naming file and line; never the value, which may be a secret.
   public static func parse(_ text: String, file: String) throws -> [String: String] {
     var variables: [String: String] = [:]
-    for (index, raw) in text.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
-      let line = raw.hasSuffix("\r") ? raw.dropLast() : raw
+    // By scalars: to Swift a CRLF is one character, and none that equals a newline.
+    for (index, raw) in text.unicodeScalars.split(separator: "\n", omittingEmptySubsequences: false).enumerated() {
+      let line = Substring(raw.last == "\r" ? raw.dropLast() : raw)
       if line.allSatisfy({ $0 == " " || $0 == "\t" }) || line.hasPrefix("#") { continue }
       guard let equals = line.firstIndex(of: "="), equals != line.startIndex else {
         throw Failure(
