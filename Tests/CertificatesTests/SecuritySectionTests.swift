@@ -14,7 +14,8 @@ import Testing
     "security:   # mine\n  # about\n  audit: {enabled: false}\n\n  crl: \"\"\n# below\nserver:\n  port: 2\n",
     "server:\n  port: 1\nsecurity:\n    serverCert: \"old\"\n    audit:\n        enabled: true\n    serverKey: |\n        -----BEGIN\n\n        -----END\n    caCert: old\nmetrics:\n  interval: 5s\n",
     "security:\n  serverCert: |\n    -----BEGIN A\n    -----END A\n  # after\n  serverKey: 'x'\n",
-    "version: \"3.0\"\r\nsecurity:\r\n  serverCert: old\r\n  audit: {enabled: true}\r\nserver: {port: 1}\r\n", "security: ~\n", "# only a comment\nsecurity: null # none\nvolumes: {}\n",
+    "version: \"3.0\"\r\nsecurity:\r\n  serverCert: old\r\n  audit: {enabled: true}\r\nserver: {port: 1}\r\n",
+    "security: ~\n", "# only a comment\nsecurity: null # none\nvolumes: {}\n",
   ]
 
   @Test(arguments: texts) func `the keys are set, the rest stays`(text: String) throws {

@@ -45,7 +45,8 @@ struct TLSTests {
     }
 
     deinit {
-      process.terminate()
+      // SIGTERM is blocked in what a pool thread spawns.
+      kill(process.processIdentifier, SIGKILL)
       process.waitUntilExit()
       try? FileManager.default.removeItem(atPath: folder)
     }
