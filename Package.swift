@@ -141,7 +141,8 @@ let package = Package(
     // The client.
     room("HTTPClient", ["CCurl", "CCurlShim"]),
     room("JobletClient", ["JobletModel", "HTTPClient"]),
-    room("RnxCommands", ["JobletClient", "JobletModel", arguments, .product(name: "Yams", package: "Yams")]),
+    room(
+      "RnxCommands", ["JobletClient", "HTTPClient", "JobletModel", arguments, .product(name: "Yams", package: "Yams")]),
 
     // The programs.
     program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig", "JobletModel", lifecycle]),
@@ -164,7 +165,7 @@ let package = Package(
       "PersistTests",
       ["Persist", "LocalStore", "LogStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", logging, nio]),
     tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),
-    tests("CertificatesTests", ["Certificates", x509]),
+    tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),
     tests("SystemTests", []),
 

@@ -1,7 +1,7 @@
-/// The names a person may have meant: at most two, within a third of the word's length in edits, nearest first.
+/// The names a person may have meant: at most two, within two edits or a third of the word's length, nearest first.
 func nearestNames(to word: String, in names: [String]) -> [String] {
   let word = Array(word.lowercased().unicodeScalars.prefix(64))
-  let bound = max(1, word.count / 3)
+  let bound = min(max(2, word.count / 3), word.count - 1)  // two: a pair of swapped letters
   return
     names
     .map { (name: $0, edits: editDistance(word, Array($0.lowercased().unicodeScalars))) }
