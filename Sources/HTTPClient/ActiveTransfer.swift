@@ -21,6 +21,10 @@ struct ActiveTransfer {
     }
     // libcurl would ask for leave (100 Continue) before a larger body and wait a second for it.
     headers = curl_slist_append(headers, "Expect:")
+    // And it would call every POST a form.
+    if !transfer.request.headers.contains(where: { $0.name.lowercased() == "content-type" }) {
+      headers = curl_slist_append(headers, "Content-Type:")
+    }
     let active = ActiveTransfer(
       easy: easy, transfer: .passRetained(transfer), headers: headers, errorText: errorText)
     do {

@@ -26,6 +26,7 @@ import Testing
     let response = try await HTTPClient().send(HTTPRequest(method: method, url: server.url))
     #expect(response.status == 204)
     #expect(server.requests.first?.method == method)
+    #expect(server.requests.first?.headers["content-type"] == nil)
   }
 
   @Test func `chunks are handed on as they come`() async throws {
