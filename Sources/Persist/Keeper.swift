@@ -124,8 +124,8 @@ struct Keeper: Sendable {
     }
     try intake.log.remove(below: horizon)
     intake.order.withLock { _ in releaseIdle() }
-    intake.monitor.signal(.settled)
-    intake.monitor.signal(.space)
+    intake.monitor.notify(.settled)
+    intake.monitor.notify(.space)
   }
 
   /// Under the intake's order, so that no frame of the job is between its check and its application.

@@ -62,7 +62,14 @@ final class Monitor<State>: @unchecked Sendable {
     }
   }
 
+  /// Wakes those who wait for `signal`, after a change of the state that was made under the lock.
   func signal(_ signal: Signal) { pthread_cond_broadcast(conditions + signal.rawValue) }
+
+  /// The same for a change of something else that they look at: under the lock, so that it can't fall between a waiter's
+  /// look and its sleep. Not to be called with the lock held.
+  func notify(_ signal: Signal) {
+    withLock { _ in _ = pthread_cond_broadcast(conditions + signal.rawValue) }
+  }
 }
 
 /// CLOCK_MONOTONIC in nanoseconds.

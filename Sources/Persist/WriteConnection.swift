@@ -48,13 +48,23 @@ final class WriteConnection: Sendable {
 
   private func serve() throws {
     var buffer = ReceiveBuffer(capacity: WriteConnection.bufferSize)
+    var acks = PendingAcks()
     var hasHello = false
     while true {
       // Once the bytes were looked at, those that make no whole frame yet stay in the buffer.
-      let consumed = try take(buffer.bytes, &hasHello)
+      let consumed: Int
+      do {
+        consumed = try take(buffer.bytes, &hasHello, &acks)
+      } catch {
+        // What is safe is told before the connection goes, if the peer is still there to hear it; the reason why it goes
+        // is the error that counts.
+        do { try flush(&acks, patience: 1000) } catch {}
+        throw error
+      }
       buffer.consume(consumed)
       try buffer.makeRoom(maxFrame: FrameHeader.byteCount + maxPayload)
-      let count = try receive(buffer.free)
+      try flush(&acks, patience: 0)
+      let count = try receive(buffer.free, sending: &acks)
       if count == 0 {
         guard buffer.bytes.isEmpty else { throw FrameError.truncated }
         return
@@ -64,7 +74,7 @@ final class WriteConnection: Sendable {
   }
 
   /// Handles all whole frames. Answers how many bytes they took.
-  private func take(_ bytes: UnsafeRawBufferPointer, _ hasHello: inout Bool) throws -> Int {
+  private func take(_ bytes: UnsafeRawBufferPointer, _ hasHello: inout Bool, _ acks: inout PendingAcks) throws -> Int {
     var frames: [ReceivedFrame] = []
     var position = 0
     var fault: (any Error)?
@@ -75,9 +85,10 @@ final class WriteConnection: Sendable {
           try greet(frame)
           hasHello = true
         } else if frame.header.type == .delete {
-          try finish(frames)
+          try finish(frames, &acks)
           frames = []
           try delete(frame.header.job)
+          acks.add([Ack(kind: .delete, job: frame.header.job, seq: 0)])
         } else {
           frames.append(try checked(frame))
         }
@@ -85,7 +96,7 @@ final class WriteConnection: Sendable {
     } catch {
       fault = error  // what came whole before it is taken in first
     }
-    try finish(frames)
+    try finish(frames, &acks)
     if let fault { throw fault }
     return position
   }
@@ -136,10 +147,10 @@ final class WriteConnection: Sendable {
     return frame
   }
 
-  private func finish(_ frames: [ReceivedFrame]) throws {
+  private func finish(_ frames: [ReceivedFrame], _ pending: inout PendingAcks) throws {
     guard !frames.isEmpty else { return }
     let (acks, fault) = try intake.accept(frames)
-    try send(acks)
+    pending.add(acks)
     if let fault { throw fault }
   }
 
@@ -149,21 +160,25 @@ final class WriteConnection: Sendable {
     } catch let problem as Problem where problem.kind == .notFound {
       // It is gone: what was asked for.
     }
-    try send([Ack(kind: .delete, job: job, seq: 0)])
   }
 
-  private func send(_ acks: [Ack]) throws {
-    guard !acks.isEmpty else { return }
-    let bytes = [UInt8](unsafeUninitializedCapacity: acks.count * FrameHeader.byteCount) { out, count in
-      for (index, ack) in acks.enumerated() {
-        let header = FrameHeader(.ack, stream: ack.kind.rawValue, job: ack.job, seq: ack.seq)
-        let start = index * FrameHeader.byteCount
-        header.encode(
-          into: UnsafeMutableRawBufferPointer(rebasing: UnsafeMutableRawBufferPointer(out)[start...]))
+  /// Sends acknowledgements as far as the peer takes them. A peer that does not read them must not stop the reading of
+  /// what it sends, or both would wait for each other.
+  /// - Parameter patience: milliseconds to wait for a peer whose buffer is full.
+  private func flush(_ acks: inout PendingAcks, patience: CInt) throws {
+    while !acks.isEmpty {
+      let count = acks.withBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
       }
-      count = acks.count * FrameHeader.byteCount
+      if count >= 0 {
+        acks.consume(count)
+      } else if errno == EAGAIN {
+        var wait = pollfd(fd: descriptor, events: Int16(POLLOUT), revents: 0)
+        guard patience > 0, poll(&wait, 1, patience) > 0 else { return }
+      } else if errno != EINTR {
+        throw PersistError.system(call: "send", path: peer, errno: errno)
+      }
     }
-    try send(bytes)
   }
 
   private func send(_ bytes: [UInt8]) throws {
@@ -180,8 +195,17 @@ final class WriteConnection: Sendable {
     }
   }
 
-  private func receive(_ free: UnsafeMutableRawBufferPointer) throws -> Int {
+  /// Waits for bytes, sending what acknowledgements are left as the peer takes them.
+  private func receive(_ free: UnsafeMutableRawBufferPointer, sending acks: inout PendingAcks) throws -> Int {
     while true {
+      if !acks.isEmpty {
+        var wait = pollfd(fd: descriptor, events: Int16(POLLIN | POLLOUT), revents: 0)
+        guard poll(&wait, 1, -1) > 0 else { continue }
+        if wait.revents & Int16(POLLIN | POLLHUP | POLLERR) == 0 {
+          try flush(&acks, patience: 0)
+          continue
+        }
+      }
       let count = recv(descriptor, free.baseAddress, free.count, 0)
       if count >= 0 { return count }
       if errno == ECONNRESET { return 0 }

@@ -185,6 +185,26 @@ import Testing
     try await bench.close()
   }
 
+  @Test func aWriterThatReadsNoAcknowledgementsIsStillTakenIn() async throws {
+    let bench = try Bench()
+    let writer = try bench.writer()
+    let jobs = (0..<40).map { JobID(high: 9, low: UInt64($0)) }
+    // Far more acknowledgements than a socket holds; each frame may well be a batch of its own.
+    for seq in 1...500 as ClosedRange<UInt64> {
+      for job in jobs {
+        let header = FrameHeader(.log, stream: 1, job: job, seq: seq, count: 1)
+        try writer.send(raw: Writer.frame(header, [0x61, 0x0A]))
+      }
+    }
+    for job in jobs { try writer.end(job, 500) }
+    var left = Set(jobs)
+    while !left.isEmpty, let frame = try writer.next() {
+      if frame.header.stream == AckKind.end.rawValue { left.remove(frame.header.job) }
+    }
+    #expect(left.isEmpty)
+    try await bench.close()
+  }
+
   @Test func waitsWhileMemoryIsAtItsBound() async throws {
     var wal = Configuration().persist.wal
     wal.maxUnsealed = 1 << 20

@@ -1,0 +1,51 @@
+import JobletModel
+import JobletWire
+
+/// Acknowledgements that are still to be sent: one a job and kind, the highest, so that a peer that does not read them
+/// costs no more memory than it has jobs.
+struct PendingAcks {
+  private struct Key: Hashable {
+    var kind: AckKind
+    var job: JobID
+  }
+  private var waiting: [Ack] = []
+  private var places: [Key: Int] = [:]
+  /// Frames that the peer is taking.
+  private var bytes: [UInt8] = []
+  private var sent = 0
+
+  var isEmpty: Bool { waiting.isEmpty && sent == bytes.count }
+
+  mutating func add(_ acks: [Ack]) {
+    for ack in acks {
+      let key = Key(kind: ack.kind, job: ack.job)
+      if let place = places[key] {
+        waiting[place].seq = max(waiting[place].seq, ack.seq)
+      } else {
+        places[key] = waiting.count
+        waiting.append(ack)
+      }
+    }
+  }
+
+  /// The next bytes to send.
+  mutating func withBytes<Result>(_ body: (UnsafeRawBufferPointer) -> Result) -> Result {
+    if sent == bytes.count { encode() }
+    return bytes.withUnsafeBytes { body(UnsafeRawBufferPointer(rebasing: $0[sent...])) }
+  }
+
+  mutating func consume(_ count: Int) { sent += count }
+
+  private mutating func encode() {
+    bytes.removeAll(keepingCapacity: true)
+    sent = 0
+    for ack in waiting {
+      let start = bytes.count
+      bytes.append(contentsOf: repeatElement(0, count: FrameHeader.byteCount))
+      let header = FrameHeader(.ack, stream: ack.kind.rawValue, job: ack.job, seq: ack.seq)
+      bytes.withUnsafeMutableBytes { header.encode(into: UnsafeMutableRawBufferPointer(rebasing: $0[start...])) }
+    }
+    waiting.removeAll(keepingCapacity: true)
+    places.removeAll(keepingCapacity: true)
+  }
+}
