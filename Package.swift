@@ -164,7 +164,12 @@ let package = Package(
     tests(
       "PersistTests",
       ["Persist", "LocalStore", "LogStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", logging, nio]),
-    tests("GatewayTests", ["Gateway", "JobletModel", "JobletWire", "Certificates", "HTTPClient"]),
+    tests(
+      "GatewayTests",
+      [
+        "Gateway", "JobletModel", "JobletWire", "JobletConfig", "Certificates", "HTTPClient", logging, lifecycle, nio,
+        nioPosix, .product(name: "NIOSSL", package: "swift-nio-ssl"), .product(name: "Yams", package: "Yams"),
+      ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),
     tests("SystemTests", []),

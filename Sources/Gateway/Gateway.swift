@@ -134,6 +134,7 @@ public struct Gateway: Service {
       let feed = LiveViewFeed(exec: parts.exec, view: parts.view, logger: logger)
       tasks.addTask { try await feed.run() }
       if let watch = parts.persistWatch { tasks.addTask { try await watch.run() } }
+      await waitForExec()
       let apiChannel = try await listener(apiDispatcher, api, tls: tls, group, executors).start()
       hooks.ready(sentence)
       tasks.addTask { try await reportStatus() }
@@ -158,6 +159,14 @@ public struct Gateway: Service {
       try await PersistGate.wait(querySocket: socket, tries: tries, logger: logger) { attempt in
         hooks.status("waiting for joblet-persist (try \(attempt) of \(tries))")
       }
+    }
+  }
+
+  /// Gives exec's first snapshot a moment, so that the first clients are not told to come again. Not a gate: without exec
+  /// there are still jobs to be read.
+  private func waitForExec() async {
+    for _ in 0..<100 where !parts.view.isConnected {
+      do { try await Task.sleep(for: .milliseconds(20)) } catch { return }
     }
   }
 

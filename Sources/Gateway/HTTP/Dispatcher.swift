@@ -121,7 +121,7 @@ struct Dispatcher: RequestResponder {
     case BodyProblem.tooLarge(let limit):
       problem = Problem(.tooLarge, "the body is larger than \(limit) bytes, which is the limit here")
     case BodyProblem.late: problem = Problem(.badRequest, "the body did not arrive in time")
-    case is CancellationError, is ChannelError:
+    case is CancellationError, is ChannelError, is ClientLeft:
       problem = Problem(.internalError, "the client left")
     default:
       logger.error("request \(call.context.requestID): \(error)")
@@ -168,7 +168,7 @@ struct Dispatcher: RequestResponder {
       try await stream.end()
     } catch {
       guard !stream.isStarted else {
-        if !(error is CancellationError || error is ChannelError) {
+        if !(error is CancellationError || error is ChannelError || error is ClientLeft) {
           logger.warning("request \(call.context.requestID): the stream broke off: \(error)")
         }
         return writer.abort()

@@ -102,7 +102,9 @@ struct LogFollower: Sendable {
         case .fail(let problem): throw problem
         }
         if formatter.isLimitReached { machine.limitReached() }
-        try await flush()
+        // Who follows gets lines at once; a query's reply is collected into batches, and as long as nothing has left it
+        // can still become a proper refusal.
+        if follower.parameters.follow || formatter.out.readableBytes >= LogFollower.batchBytes { try await flush() }
         try await beat()
       }
     }
@@ -201,7 +203,7 @@ struct LogFollower: Sendable {
       let wasLetGo = persist.wasLetGo
       await persist.close()
       try Task.checkCancellation()
-      if error is CancellationError || error is ChannelError && wasLetGo == false && !hadLines { throw error }
+      if error is ClientLeft { throw error }
       if wasLetGo {
         machine.historyInterrupted(hadLines: hadLines)
       } else if let problem = error as? Problem, problem.kind == .notFound {
@@ -270,11 +272,14 @@ struct LogFollower: Sendable {
     /// Sends what there is. A client that doesn't take it soon holds no connection to exec or persist meanwhile.
     private mutating func flush() async throws {
       guard formatter.out.readableBytes > 0 else { return }
-      if !follower.parameters.follow, case .fail = machine.action { return }
       let (exec, persist) = (exec, persist)
-      try await stream.write(formatter.out) {
-        exec.letGo()
-        persist.letGo()
+      do {
+        try await stream.write(formatter.out) {
+          exec.letGo()
+          persist.letGo()
+        }
+      } catch {
+        throw ClientLeft()
       }
       formatter.out.clear()
       lastWrite = .now
@@ -290,6 +295,9 @@ struct LogFollower: Sendable {
     }
   }
 }
+
+/// A write to the client failed: it is gone. Told apart from what goes wrong on the way to exec and persist.
+struct ClientLeft: Error {}
 
 /// A connection a reader keeps while its client keeps up.
 private final class Held: Sendable {

@@ -1,0 +1,96 @@
+import FoundationEssentials
+import Gateway
+import JobletModel
+import Testing
+import Yams
+
+@Suite struct DocumentTests {
+  static func loaded() throws -> Node {
+    try #require(try Yams.compose(yaml: openAPIDocument))
+  }
+
+  @Test func theGatewayServesTheContractItself() throws {
+    let path = #filePath.replacing("Tests/GatewayTests/DocumentTests.swift", with: "openapi/joblet.yaml")
+    let text = try String(contentsOfFile: path, encoding: .utf8)
+    #expect(text == openAPIDocument, "run openapi/embed")
+  }
+
+  @Test func everyRouteIsInTheDocumentAndTheOtherWayRound() throws {
+    let paths = try #require(try Self.loaded()["paths"]?.mapping)
+    var documented: Set<String> = []
+    for (path, item) in paths {
+      for (method, operation) in try #require(item.mapping) where method.string != "parameters" {
+        let name = operation["x-joblet-operation"]?.string ?? "none"
+        documented.insert("\(method.string?.uppercased() ?? "") \(path.string ?? "") \(name)")
+      }
+    }
+    #expect(documented == Set(Gateway.routes.map { "\($0.method) \($0.pattern) \($0.operation?.rawValue ?? "none")" }))
+  }
+
+  @Test func everyRoutesMediaTypesAreInTheDocument() throws {
+    let paths = try #require(try Self.loaded()["paths"])
+    for route in Gateway.routes where route.method == "GET" {
+      let content = paths[route.pattern]?["get"]?["responses"]?["200"]?["content"]?.mapping
+      #expect(Set(content?.keys.compactMap(\.string) ?? []) == Set(route.produces), "\(route.pattern)")
+    }
+  }
+
+  @Test func theModelsNamesAreTheDocuments() throws {
+    let schemas = try #require(try Self.loaded()["components"]?["schemas"])
+    func properties(_ name: String) -> Set<String> {
+      Set(schemas[name]?["properties"]?.mapping?.keys.compactMap(\.string) ?? [])
+    }
+    func values(_ name: String) -> Set<String> { Set(schemas[name]?["enum"]?.sequence?.compactMap(\.string) ?? []) }
+    #expect(properties("JobRequest") == Set(JobRequest.CodingKeys.allCases.map(\.stringValue)))
+    #expect(properties("JobRecord") == Set(JobRecord.CodingKeys.allCases.map(\.stringValue)))
+    #expect(properties("Limits") == Set(Limits.CodingKeys.allCases.map(\.stringValue)))
+    #expect(values("JobStatus") == Set(JobStatus.allCases.map(\.rawValue)))
+    #expect(values("JobReason") == Set(JobReason.allCases.map(\.rawValue)))
+    let kinds = schemas["Problem"]?["properties"]?["type"]?["enum"]?.sequence?.compactMap(\.string) ?? []
+    #expect(Set(kinds) == Set(Problem.Kind.allCases.map { "urn:joblet:problem:\($0.rawValue)" }))
+  }
+
+  @Test func theLogParametersAreTheDocuments() throws {
+    let parameters = try #require(try Self.loaded()["paths"]?["/v1/jobs/{id}/logs"]?["get"]?["parameters"]?.sequence)
+    let names = parameters.filter { $0["in"]?.string == "query" }.compactMap { $0["name"]?.string }
+    #expect(names == LogParameters.names)
+  }
+
+  @Test func examplesAreWhatTheCodeReads() throws {
+    let paths = try #require(try Self.loaded()["paths"])
+    func examples(_ node: Node?) throws -> [Data] {
+      let all = try #require(node?["application/json"]?["examples"]?.mapping)
+      return try all.values.map { Data(try Self.json(try #require($0["value"])).utf8) }
+    }
+    for data in try examples(paths["/v1/jobs"]?["post"]?["requestBody"]?["content"]) {
+      try JSONDecoder().decode(JobRequest.self, from: data).validate()
+    }
+    for data in try examples(paths["/v1/jobs/{id}/stop"]?["post"]?["requestBody"]?["content"]) {
+      _ = try JSONDecoder().decode(StopOptions.self, from: data)
+    }
+    let records =
+      try examples(paths["/v1/jobs"]?["post"]?["responses"]?["201"]?["content"])
+      + examples(paths["/v1/jobs/{id}"]?["get"]?["responses"]?["200"]?["content"])
+    for data in records { _ = try JSONDecoder().decode(JobRecord.self, from: data) }
+    for data in try examples(paths["/v1/jobs"]?["get"]?["responses"]?["200"]?["content"]) {
+      #expect(try JSONDecoder().decode(RouteTests.List.self, from: data).jobs.count == 1)
+    }
+  }
+
+  /// YAML's flow style of the examples as JSON.
+  static func json(_ node: Node) throws -> String {
+    switch node {
+    case .mapping(let mapping):
+      let pairs = try mapping.map { try "\(quoted($0.key.string ?? "")):\(json($0.value))" }
+      return "{\(pairs.joined(separator: ","))}"
+    case .sequence(let sequence): return "[\(try sequence.map { try json($0) }.joined(separator: ","))]"
+    case .scalar(let scalar):
+      return scalar.style == .plain && (Int(scalar.string) != nil) ? scalar.string : quoted(scalar.string)
+    default: throw Problem(.internalError, "an alias has no place in an example")
+    }
+  }
+
+  static func quoted(_ text: String) throws -> String {
+    String(decoding: try JSONEncoder().encode([text]).dropFirst().dropLast(), as: UTF8.self)
+  }
+}

@@ -1,0 +1,106 @@
+import Gateway
+import Glibc
+import HTTPClient
+import JobletModel
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct IdentityTests {
+  @Test func everyRoleAndRoute() async throws {
+    try await Fixture.run { f in
+      for role in Role.allCases {
+        let client = try f.client(role)
+        for route in Gateway.routes {
+          let operation = try #require(route.operation)
+          let path = route.pattern.replacing("{id}", with: JobID(node: 9).description)
+          let body = route.method == "POST" ? "{}" : nil
+          let answer = try await f.call(route.method, path, body, client: client)
+          let isAllowed = role.operations.contains(operation)
+          #expect(
+            (answer.status != 403) == isAllowed, "\(role) \(route.method) \(route.pattern) answered \(answer.status)")
+          if !isAllowed {
+            #expect(answer.problem?.type == "urn:joblet:problem:forbidden")
+            #expect(answer.problem?.detail.contains(operation.rawValue) == true)
+          }
+        }
+      }
+      #expect(await f.exec.requests.isEmpty)
+    }
+  }
+
+  /// The matrix of the design, written out: a change of ``Role/operations`` must be meant.
+  @Test func theMatrixIsTheDesigns() {
+    let table: [(Operation, Set<Role>)] = [
+      (.readJobs, [.reader, .developer, .maintainer, .admin, .node]),
+      (.runJob, [.developer, .maintainer, .admin, .node]), (.stopJob, [.developer, .maintainer, .admin, .node]),
+      (.deleteJob, [.developer, .maintainer, .admin, .node]),
+    ]
+    for (operation, roles) in table {
+      #expect(Set(Role.allCases.filter { $0.operations.contains(operation) }) == roles)
+    }
+  }
+
+  @Test func withoutACertificateOrWithAnotherAuthoritysNothingIsAnswered() async throws {
+    try await Fixture.run { f in
+      let stranger = try f.certificates.other.issueClient(.admin)
+      for identity in [nil, stranger] {
+        let client = try HTTPClient(credentials: f.certificates.credentials(identity))
+        await #expect(throws: HTTPError.self) { try await f.call("GET", "/v1/jobs", client: client) }
+      }
+      try await f.until("it was counted") {
+        try await f.health("/metrics").text.contains(#"refused_connections_total{reason="handshake_failed"} 2"#)
+      }
+      #expect(try await f.call("GET", "/v1/jobs").status == 200)
+    }
+  }
+
+  @Test(arguments: ["intern", "", "admin2"])
+  func anUnknownUnitIsToldSo(_ unit: String) async throws {
+    try await Fixture.run { f in
+      let odd = try f.certificates.authority.issueClient(organizationalUnit: unit, name: "odd")
+      let client = try HTTPClient(credentials: f.certificates.credentials(odd))
+      for route in Gateway.routes {
+        let path = route.pattern.replacing("{id}", with: JobID(node: 9).description)
+        let answer = try await f.call(route.method, path, client: client)
+        #expect(answer.status == 401)
+        #expect(answer.problem?.type == "urn:joblet:problem:unauthenticated")
+        #expect(answer.header("www-authenticate") != nil)
+        #expect(answer.header("x-request-id") != nil)
+      }
+      #expect(try await f.call("GET", "/no/such", client: client).status == 401)
+    }
+  }
+
+  @Test func viewerAndAnyCaseAreReaders() async throws {
+    try await Fixture.run { f in
+      for unit in ["viewer", "READER", "Viewer"] {
+        let identity = try f.certificates.authority.issueClient(organizationalUnit: unit, name: "v")
+        let client = try HTTPClient(credentials: f.certificates.credentials(identity))
+        #expect(try await f.call("GET", "/v1/jobs", client: client).status == 200)
+        #expect(try await f.call("POST", "/v1/jobs", "{}", client: client).status == 403)
+      }
+    }
+  }
+
+  @Test func aReloadGivesNewConnectionsTheNewCertificates() async throws {
+    try await Fixture.run { f in
+      let old = try f.client()
+      #expect(try await f.call("GET", "/v1/jobs", client: old).status == 200)
+      var configuration = f.configuration
+      configuration.security.serverCert = "/no/such/file"
+      #expect(throws: TLSSettings.Invalid.self) { try f.gateway.reload(configuration) }
+      let newServer = try f.certificates.other.issueServer(try .init())
+      configuration.security.serverCert = newServer.certificatePEM
+      configuration.security.serverKey = newServer.keyPEM
+      configuration.security.caCert = f.certificates.otherPEM
+      try f.gateway.reload(configuration)
+      let stranger = try f.certificates.other.issueClient(.admin)
+      let new = try HTTPClient(
+        credentials: TLSCredentials(
+          certificatePEM: stranger.certificatePEM, keyPEM: stranger.keyPEM,
+          authorityPEM: f.certificates.otherPEM))
+      #expect(try await f.call("GET", "/v1/jobs", client: new).status == 200)
+      // The open connection was not dropped.
+      #expect(try await f.call("GET", "/v1/jobs", client: old).status == 200)
+    }
+  }
+}

@@ -1,0 +1,236 @@
+import FoundationEssentials
+import Gateway
+import JobletModel
+import JobletWire
+import Testing
+
+@Suite(.timeLimit(.minutes(2))) struct LogTests {
+  struct Line: Decodable { var seq: UInt64; var stream: String; var line: String? }
+
+  @Test func aFollowJoinsHistoryAndLiveAndEndsOnce() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      for seq in 1...250 { await f.persist.store(job.id, UInt64(seq), "line \(seq)") }
+      for seq in 1...300 { await f.exec.write(job.id, "line \(seq)\n", stream: seq % 2 == 0 ? .stderr : .stdout) }
+      await f.exec.drop(job.id, through: 250)
+      let response = try await f.open("/v1/jobs/\(job.id)/logs?follow=true")
+      #expect(response.status == 200)
+      #expect(response.header("content-type") == "text/event-stream")
+      #expect(response.header("cache-control") == "no-store")
+      var events = EventReader(response.body)
+      for seq in 1...300 {
+        let event = try #require(try await events.next())
+        #expect(event.name == "log" && event.id == "\(seq)")
+      }
+      // Live: written while it is followed.
+      await f.exec.write(job.id, "late\n")
+      #expect(try await events.next()?.id == "301")
+      await f.exec.end(job.id, exitCode: 3)
+      let end = try #require(try await events.next())
+      #expect(end.name == "end" && end.id == nil)
+      let how = try JSONDecoder().decode(JobEnd.self, from: Data(end.data.utf8))
+      #expect(how.status == .failed && how.exitCode == 3 && how.reason == .exitCode)
+      #expect(try await events.next() == nil)
+      #expect(events.retry == "2000")
+      // What the ring had lost was asked for by number.
+      #expect(await f.persist.queries.first?.through == 250)
+      #expect(await f.persist.queries.first?.throughSeq == 250)
+    }
+  }
+
+  @Test func aFollowOpenedBeforeTheJobSaysAnythingGetsItsHeadAtOnce() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      let response = try await f.open("/v1/jobs/\(job.id)/logs?follow=true")
+      var events = EventReader(response.body)
+      await f.exec.write(job.id, "first\n")
+      #expect(try await events.next()?.data.contains("first") == true)
+      await f.exec.end(job.id)
+      #expect(try await events.all().map(\.name) == ["end"])
+    }
+  }
+
+  @Test func aReconnectGoesOnWhereItWas() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      for seq in 1...10 { await f.exec.write(job.id, "l\(seq)\n") }
+      await f.exec.end(job.id)
+      for (path, header) in [("?follow=true", "6"), ("?follow=true&after=6", nil), ("?follow=1&after=2&tail=1", "6")] {
+        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs\(path)", after: header).body)
+        #expect(try await events.all().map(\.id) == ["7", "8", "9", "10", nil])
+      }
+    }
+  }
+
+  @Test func anEndedJobThatExecForgotIsReadFromTheStore() async throws {
+    try await Fixture.run { f in
+      var record = RouteTests.record(3, .completed, version: 4)
+      record.lastSeq = 3
+      await f.persist.store(record)
+      for seq in 1...3 {
+        await f.persist.store(record.id, UInt64(seq), "s\(seq)", stream: seq == 2 ? .stderr : .stdout)
+      }
+      let path = "/v1/jobs/\(record.id)/logs"
+      var events = EventReader(try await f.open(path + "?follow=true").body)
+      #expect(try await events.all().map(\.name) == ["log", "log", "log", "end"])
+      events = EventReader(try await f.open(path).body)
+      #expect(try await events.all().map(\.name) == ["log", "log", "log", "end"])
+      #expect(try await f.call("GET", path).text == "s1\ns2\ns3\n")
+      #expect(try await f.call("GET", path + "?stream=stderr").text == "s2\n")
+      #expect(try await f.call("GET", path + "?filter=3").text == "s3\n")
+      #expect(try await f.call("GET", path + "?limit=2").text == "s1\ns2\n")
+      #expect(try await f.call("GET", path + "?tail=2&after=0").text == "s2\ns3\n")
+      let lines = try await f.call("GET", path, headers: [(name: "Accept", value: "application/x-ndjson")])
+      #expect(lines.header("content-type") == "application/x-ndjson")
+      let seqs = try lines.text.split(separator: "\n").map {
+        try JSONDecoder().decode(Line.self, from: Data($0.utf8)).seq
+      }
+      #expect(seqs == [1, 2, 3])
+    }
+  }
+
+  @Test func linesThatAreNowhereAreAGapAndNoSilence() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      for seq in [1, 2, 5] { await f.persist.store(job.id, UInt64(seq), "l\(seq)") }
+      for seq in 1...8 { await f.exec.write(job.id, "l\(seq)\n") }
+      await f.exec.drop(job.id, through: 7)
+      await f.exec.end(job.id)
+      let path = "/v1/jobs/\(job.id)/logs?follow=true"
+      var events = EventReader(try await f.open(path).body)
+      let all = try await events.all()
+      #expect(all.map(\.name) == ["log", "log", "gap", "log", "gap", "log", "end"])
+      #expect(all.filter { $0.name == "gap" }.map(\.data) == [#"{"from":3,"to":4}"#, #"{"from":6,"to":7}"#])
+      let text = try await f.call("GET", path, headers: [(name: "Accept", value: "text/plain")]).text
+      #expect(
+        text
+          == "l1\nl2\n[joblet: lines 3 to 4 of the output are missing]\nl5\n[joblet: lines 6 to 7 of the output are missing]\nl8\n"
+      )
+      let json = try await f.call("GET", path, headers: [(name: "Accept", value: "application/x-ndjson")]).text
+      #expect(
+        json.split(separator: "\n").filter { !$0.hasPrefix(#"{"seq""#) }.map { String($0.prefix(25)) } == [
+          #"{"gap":{"from":3,"to":4}}"#, #"{"gap":{"from":6,"to":7}}"#,
+          String(json.split(separator: "\n").last!.prefix(25)),
+        ])
+      #expect(json.split(separator: "\n").last?.hasPrefix(#"{"end":{"#) == true)
+    }
+  }
+
+  @Test func textIsTheJobsBytes() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      await f.exec.write(job.id, "a \"quoted\" \\ line\tand\u{1}more\n\u{e9}\n")
+      await f.exec.write(job.id, "prompt> ")
+      await f.exec.write(job.id, "yes\n")
+      await f.exec.end(job.id)
+      let text = try await f.call("GET", "/v1/jobs/\(job.id)/logs?follow=true").text
+      #expect(text == "a \"quoted\" \\ line\tand\u{1}more\n\u{e9}\nprompt> yes\n")
+      // The same from the store.
+      var stored = RouteTests.record(5, .completed)
+      stored.lastSeq = 4
+      await f.persist.store(stored)
+      for (seq, line) in ["a \"quoted\" \\ line\tand\u{1}more", "\u{e9}"].enumerated() {
+        await f.persist.store(stored.id, UInt64(seq + 1), line)
+      }
+      await f.persist.store(stored.id, 3, "prompt> ", isPartial: true)
+      await f.persist.store(stored.id, 4, "yes")
+      #expect(try await f.call("GET", "/v1/jobs/\(stored.id)/logs").text == text)
+    }
+  }
+
+  @Test func tailAndFollowShowTheLastLinesThenTheNewOnes() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      for seq in 1...20 {
+        await f.persist.store(job.id, UInt64(seq), "l\(seq)")
+        await f.exec.write(job.id, "l\(seq)\n")
+      }
+      await f.exec.drop(job.id, through: 15)
+      for (tail, first) in [(0, 21), (3, 18), (5, 16), (8, 13), (100, 1)] {
+        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true&tail=\(tail)").body)
+        for seq in first..<21 { #expect(try await events.next()?.id == "\(seq)", "tail \(tail)") }
+        if tail == 0 {
+          await f.exec.write(job.id, "l21\n")
+          #expect(try await events.next()?.id == "21")
+        }
+      }
+      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?tail=2").body)
+      #expect(try await events.all().map(\.id) == ["20", "21"])
+    }
+  }
+
+  @Test func withoutFollowARunningJobGivesWhatThereIsNow() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      await f.exec.write(job.id, "one\ntwo\n")
+      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs").body)
+      #expect(try await events.all().map(\.name) == ["log", "log"])
+      #expect(try await f.call("GET", "/v1/jobs/\(job.id)/logs").text == "one\ntwo\n")
+      #expect(try await f.call("GET", "/v1/jobs/\(job.id)/logs?filter=tw").text == "two\n")
+      let head = try await f.call("HEAD", "/v1/jobs/\(job.id)/logs")
+      #expect(head.status == 200 && head.body.isEmpty)
+    }
+  }
+
+  @Test(arguments: [
+    ("follow=maybe", "follow"), ("stream=both", "stream"), ("after=-1", "after"), ("after=1e3", "after"),
+    ("tail=x", "tail"), ("limit=0", "limit"), ("since=yesterday", "since"), ("until=2026-13-01T00:00:00Z", "until"),
+    ("filter=", "filter"), ("folow=true", "folow"), ("follow=true&limit=3", "limit"), ("follow=true&until=1m", "until"),
+  ])
+  func badParametersAreNamed(_ query: String, _ field: String) throws {
+    let target = try RequestTarget("/v1/jobs/x/logs?\(query)")
+    #expect { try LogParameters(target, lastEventID: nil) } throws: { ($0 as? Problem)?.field == field }
+  }
+
+  @Test func aDrainTellsFollowersAndEndsInTime() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      var followers: [EventReader] = []
+      for _ in 0..<20 {
+        followers.append(EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true").body))
+      }
+      try await f.until("they are open") { try await f.health("/metrics").text.contains("open_streams 20\n") }
+      let started = ContinuousClock.now
+      await f.group.triggerGracefulShutdown()
+      for index in followers.indices {
+        #expect(try await followers[index].all().map(\.name) == ["reconnect"])
+      }
+      #expect(ContinuousClock.now - started < .seconds(4))
+    }
+  }
+
+  @Test func aClientThatDoesNotReadCostsAFewBatchesAndLosesNothing() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      await f.exec.flood(job.id)
+      let response = try await f.open("/v1/jobs/\(job.id)/logs?follow=true", accept: "application/x-ndjson")
+      // Nobody reads: the pulls must come to a stop by themselves.
+      var before = -1
+      try await f.until("the flood stands still") {
+        let now = await f.exec.bytesSent
+        defer { before = now }
+        if now == before, now > 0 { return true }
+        try await Task.sleep(for: .milliseconds(500))
+        return false
+      }
+      #expect(await f.exec.bytesSent < 16 << 20)
+      // The others are not held up.
+      #expect(try await f.call("GET", "/v1/jobs/\(job.id)").status == 200)
+      await f.exec.end(job.id)
+      var rest: [UInt8] = []
+      var next: UInt64 = 1
+      for try await chunk in response.body {
+        rest += chunk
+        while let newline = rest.firstIndex(of: 0x0A) {
+          let line = rest[..<newline].withUnsafeBytes { StoredLine.seq(of: $0) }
+          if let line {
+            #expect(line == next)
+            next = line + 1
+          }
+          rest.removeSubrange(...newline)
+        }
+      }
+      #expect(next > 1000)
+    }
+  }
+}

@@ -1,0 +1,69 @@
+import HTTPClient
+import JobletModel
+
+/// Reads server-sent events from a body, as a browser would.
+struct EventReader {
+  struct Event: Hashable, Sendable {
+    var name: String
+    var id: String?
+    var data: String
+  }
+
+  private var iterator: HTTPBody.AsyncIterator
+  private var buffer: [UInt8] = []
+  private(set) var comments = 0
+  private(set) var retry: String?
+
+  init(_ body: HTTPBody) { iterator = body.makeAsyncIterator() }
+
+  /// The next event; nil at the stream's end.
+  mutating func next() async throws -> Event? {
+    while true {
+      if let block = takeBlock() {
+        if let event = parse(block) { return event }
+        continue
+      }
+      guard let more = try await iterator.next() else { return nil }
+      buffer += more
+    }
+  }
+
+  mutating func all() async throws -> [Event] {
+    var events: [Event] = []
+    while let event = try await next() { events.append(event) }
+    return events
+  }
+
+  private mutating func takeBlock() -> [Substring]? {
+    guard let end = buffer.indices.dropLast().first(where: { buffer[$0] == 0x0A && buffer[$0 + 1] == 0x0A }) else {
+      return nil
+    }
+    let text = String(decoding: buffer[..<end], as: UTF8.self)
+    buffer.removeSubrange(...(end + 1))
+    return text.split(separator: "\n")
+  }
+
+  private mutating func parse(_ lines: [Substring]) -> Event? {
+    var event = Event(name: "message", data: "")
+    for line in lines {
+      if line.hasPrefix(":") { comments += 1 }
+      if line.hasPrefix("retry: ") { retry = String(line.dropFirst(7)) }
+      if line.hasPrefix("event: ") { event.name = String(line.dropFirst(7)) }
+      if line.hasPrefix("id: ") { event.id = String(line.dropFirst(4)) }
+      if line.hasPrefix("data: ") { event.data = String(line.dropFirst(6)) }
+    }
+    return event.data.isEmpty ? nil : event
+  }
+}
+
+extension Fixture {
+  /// Opens a log and returns when its head is here.
+  func open(_ path: String, accept: String = "text/event-stream", role: Role = .reader, after: String? = nil)
+    async throws -> HTTPResponse
+  {
+    var headers = [(name: "Accept", value: accept)]
+    if let after { headers.append((name: "Last-Event-ID", value: after)) }
+    return try await client(role).send(
+      HTTPRequest(url: "https://127.0.0.1:\(port)\(path)", headers: headers, timeout: .seconds(60)))
+  }
+}

@@ -1,0 +1,190 @@
+import Glibc
+import JobletModel
+import JobletWire
+import Logging
+import NIOCore
+
+/// Stands in for joblet-exec: speaks its protocol on a real socket; tests script its jobs.
+actor FakeExec {
+  struct Job {
+    var record: JobRecord
+    var chunks: [(info: LogChunkInfo, payload: ByteBuffer)] = []
+    var acknowledged: UInt64 = 0
+    var nextSeq: UInt64 = 1
+    /// Output without end, made as it is pulled.
+    var isFlooding = false
+  }
+
+  private(set) var jobs: [JobID: Job] = [:]
+  private(set) var requests: [RunRequest] = []
+  private(set) var stops: [StopRequest] = []
+  /// Bytes of output handed out.
+  private(set) var bytesSent = 0
+  /// Changes seen by every events subscription and every waiting output request.
+  private var watchers: [Int: AsyncStream<JobRecord?>.Continuation] = [:]
+  private var nextWatcher = 0
+  /// Answer to the next run, instead of a job.
+  var refusal: Problem?
+
+  func refuse(_ problem: Problem?) { refusal = problem }
+
+  @discardableResult
+  func add(_ record: JobRecord) -> JobID {
+    jobs[record.id] = Job(record: record)
+    tell(record)
+    return record.id
+  }
+
+  func forget(_ id: JobID) { jobs[id] = nil }
+
+  func write(_ id: JobID, _ text: String, stream: LogStream = .stdout, at time: Timestamp = .now()) {
+    guard var job = jobs[id] else { return }
+    let isPartial = !text.hasSuffix("\n")
+    let count = isPartial ? 1 : UInt32(text.utf8.count { $0 == 0x0A })
+    let info = LogChunkInfo(
+      stream: stream, firstSeq: job.nextSeq, count: count, timestamp: time, isPartial: isPartial)
+    job.chunks.append((info, ByteBuffer(string: text)))
+    job.nextSeq += UInt64(count)
+    jobs[id] = job
+    tell(nil)
+  }
+
+  func flood(_ id: JobID) {
+    jobs[id]?.isFlooding = true
+    tell(nil)
+  }
+
+  /// The ring moves on: chunks up to `seq` are only in persist now.
+  func drop(_ id: JobID, through seq: UInt64) {
+    jobs[id]?.chunks.removeAll { $0.info.lastSeq <= seq }
+    jobs[id]?.acknowledged = seq
+  }
+
+  func end(_ id: JobID, exitCode: Int = 0) {
+    guard var job = jobs[id] else { return }
+    job.isFlooding = false
+    job.record.status = exitCode == 0 ? .completed : .failed
+    job.record.reason = exitCode == 0 ? nil : .exitCode
+    job.record.exitCode = exitCode
+    job.record.endedAt = .now()
+    job.record.lastSeq = job.nextSeq - 1
+    job.record.version += 1
+    jobs[id] = job
+    tell(job.record)
+  }
+
+  private func tell(_ record: JobRecord?) { for watcher in watchers.values { watcher.yield(record) } }
+
+  private func watch() -> (Int, AsyncStream<JobRecord?>) {
+    let (stream, continuation) = AsyncStream.makeStream(of: JobRecord?.self)
+    nextWatcher += 1
+    watchers[nextWatcher] = continuation
+    return (nextWatcher, stream)
+  }
+
+  private func unwatch(_ id: Int) { watchers.removeValue(forKey: id)?.finish() }
+
+  // MARK: The protocol
+
+  func serve(_ connection: FrameConnection) async throws {
+    while let frame = try await connection.next() {
+      do {
+        try await answer(frame, connection)
+      } catch let problem as Problem {
+        try await connection.send(Frame(FrameHeader(.problem), json: problem))
+      }
+    }
+  }
+
+  private func answer(_ frame: Frame, _ connection: FrameConnection) async throws {
+    switch frame.header.type {
+    case .run:
+      let request: RunRequest = try frame.decode()
+      requests.append(request)
+      if let refusal { throw refusal }
+      let record = JobRecord(
+        id: JobID(node: 1), request: request.request, status: .running, createdAt: .now(), nodeID: "node-1",
+        owner: request.caller.name)
+      add(record)
+      try await connection.send(Frame(FrameHeader(.record, job: record.id), json: record))
+    case .stop:
+      let request: StopRequest = try frame.decode()
+      stops.append(request)
+      guard let job = jobs[request.job] else { throw Problem(.notFound, "there is no job \(request.job)") }
+      try await connection.send(Frame(FrameHeader(.record, job: request.job), json: job.record))
+    case .deleteJob:
+      guard let job = jobs[frame.header.job] else { throw Problem(.notFound, "there is no such job") }
+      guard job.record.status.isEnded else { throw Problem(.conflict, "the job runs; stop it first") }
+      jobs[frame.header.job] = nil
+      try await connection.send(Frame(FrameHeader(.done)))
+    case .events: try await events(connection)
+    case .output: try await output(try frame.decode(), connection)
+    default: throw FrameError.unexpected(frame.header.type)
+    }
+  }
+
+  private func events(_ connection: FrameConnection) async throws {
+    let (id, changes) = watch()
+    defer { unwatch(id) }
+    for job in jobs.values { try await connection.send(Frame(FrameHeader(.record), json: job.record)) }
+    try await connection.send(Frame(FrameHeader(.done)))
+    for await record in changes {
+      if let record { try await connection.send(Frame(FrameHeader(.record), json: record)) }
+    }
+  }
+
+  private func output(_ request: OutputRequest, _ connection: FrameConnection) async throws {
+    let (watcher, changes) = watch()
+    defer { unwatch(watcher) }
+    if try await answerOutput(request, connection, mayWait: request.waitMilliseconds > 0) { return }
+    let me = self
+    do {
+      try await withTimeout(.milliseconds(request.waitMilliseconds)) {
+        for await _ in changes { if try await me.answerOutput(request, connection, mayWait: true) { return } }
+      }
+    } catch is TimedOut {
+      try await connection.send(Frame(FrameHeader(.outputState), json: OutputState(.more)))
+    }
+  }
+
+  /// False if there is nothing to say yet.
+  private func answerOutput(
+    _ request: OutputRequest, _ connection: FrameConnection, mayWait: Bool
+  ) async throws -> Bool {
+    guard let job = jobs[request.job] else { return try await state(OutputState(.unknown), connection) }
+    if job.isFlooding {
+      let count = request.maxBytes / 64
+      let payload = ByteBuffer(string: String(repeating: String(repeating: "x", count: 63) + "\n", count: count))
+      let info = LogChunkInfo(
+        stream: .stdout, firstSeq: request.after + 1, count: UInt32(count), timestamp: .now(), isPartial: false)
+      jobs[request.job]?.nextSeq = max(job.nextSeq, request.after + UInt64(count) + 1)
+      bytesSent += payload.readableBytes
+      try await connection.send(
+        Frame(FrameHeader(job: request.job, chunk: info, length: UInt32(payload.readableBytes)), payload: payload))
+      return try await state(OutputState(.more), connection)
+    }
+    let first = job.chunks.first?.info.firstSeq ?? job.nextSeq
+    if first > request.after + 1 {
+      return try await state(OutputState(.behind, oldest: first, acknowledged: job.acknowledged), connection)
+    }
+    let wanted = job.chunks.filter { $0.info.lastSeq > request.after }
+    var sent = 0
+    for chunk in wanted {
+      if sent > 0, sent + chunk.payload.readableBytes > request.maxBytes { break }
+      sent += chunk.payload.readableBytes
+      try await connection.send(
+        Frame(
+          FrameHeader(job: request.job, chunk: chunk.info, length: UInt32(chunk.payload.readableBytes)),
+          payload: chunk.payload))
+    }
+    bytesSent += sent
+    if sent > 0 { return try await state(OutputState(.more), connection) }
+    if job.record.status.isEnded { return try await state(OutputState(.ended, record: job.record), connection) }
+    return mayWait ? false : try await state(OutputState(.more), connection)
+  }
+
+  private func state(_ state: OutputState, _ connection: FrameConnection) async throws -> Bool {
+    try await connection.send(Frame(FrameHeader(.outputState), json: state))
+    return true
+  }
+}
