@@ -83,9 +83,10 @@ import Yams
     case .mapping(let mapping):
       let pairs = try mapping.map { try "\(quoted($0.key.string ?? "")):\(json($0.value))" }
       return "{\(pairs.joined(separator: ","))}"
-    case .sequence(let sequence): return "[\(try sequence.map { try json($0) }.joined(separator: ","))]"
+    case .sequence(let sequence): return try "[\(sequence.map { try json($0) }.joined(separator: ","))]"
     case .scalar(let scalar):
-      return scalar.style == .plain && (Int(scalar.string) != nil) ? scalar.string : quoted(scalar.string)
+      let isNumber = scalar.style == .plain && Int(scalar.string) != nil
+      return isNumber ? scalar.string : try quoted(scalar.string)
     default: throw Problem(.internalError, "an alias has no place in an example")
     }
   }

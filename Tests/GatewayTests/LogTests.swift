@@ -107,12 +107,10 @@ import Testing
           == "l1\nl2\n[joblet: lines 3 to 4 of the output are missing]\nl5\n[joblet: lines 6 to 7 of the output are missing]\nl8\n"
       )
       let json = try await f.call("GET", path, headers: [(name: "Accept", value: "application/x-ndjson")]).text
-      #expect(
-        json.split(separator: "\n").filter { !$0.hasPrefix(#"{"seq""#) }.map { String($0.prefix(25)) } == [
-          #"{"gap":{"from":3,"to":4}}"#, #"{"gap":{"from":6,"to":7}}"#,
-          String(json.split(separator: "\n").last!.prefix(25)),
-        ])
-      #expect(json.split(separator: "\n").last?.hasPrefix(#"{"end":{"#) == true)
+      let marks = json.split(separator: "\n").filter { !$0.hasPrefix(#"{"seq""#) }
+      #expect(marks.count == 3)
+      #expect(marks.first == #"{"gap":{"from":3,"to":4}}"#)
+      #expect(marks.last?.hasPrefix(#"{"end":{"#) == true)
     }
   }
 
