@@ -17,7 +17,7 @@ import Testing
       #expect(response.status == 200)
       #expect(response.header("content-type") == "text/event-stream")
       #expect(response.header("cache-control") == "no-store")
-      var events = EventReader(response.body)
+      var events = EventReader(response)
       for seq in 1...300 {
         let event = try #require(try await events.next())
         #expect(event.name == "log" && event.id == "\(seq)")
@@ -42,7 +42,7 @@ import Testing
     try await Fixture.run { f in
       let job = try await f.runJob()
       let response = try await f.open("/v1/jobs/\(job.id)/logs?follow=true")
-      var events = EventReader(response.body)
+      var events = EventReader(response)
       await f.exec.write(job.id, "first\n")
       #expect(try await events.next()?.data.contains("first") == true)
       await f.exec.end(job.id)
@@ -56,7 +56,7 @@ import Testing
       for seq in 1...10 { await f.exec.write(job.id, "l\(seq)\n") }
       await f.exec.end(job.id)
       for (path, header) in [("?follow=true", "6"), ("?follow=true&after=6", nil), ("?follow=1&after=2&tail=1", "6")] {
-        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs\(path)", after: header).body)
+        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs\(path)", after: header))
         #expect(try await events.all().map(\.id) == ["7", "8", "9", "10", nil])
       }
     }
@@ -71,9 +71,9 @@ import Testing
         await f.persist.store(record.id, UInt64(seq), "s\(seq)", stream: seq == 2 ? .stderr : .stdout)
       }
       let path = "/v1/jobs/\(record.id)/logs"
-      var events = EventReader(try await f.open(path + "?follow=true").body)
+      var events = EventReader(try await f.open(path + "?follow=true"))
       #expect(try await events.all().map(\.name) == ["log", "log", "log", "end"])
-      events = EventReader(try await f.open(path).body)
+      events = EventReader(try await f.open(path))
       #expect(try await events.all().map(\.name) == ["log", "log", "log", "end"])
       #expect(try await f.call("GET", path).text == "s1\ns2\ns3\n")
       #expect(try await f.call("GET", path + "?stream=stderr").text == "s2\n")
@@ -97,7 +97,7 @@ import Testing
       await f.exec.drop(job.id, through: 7)
       await f.exec.end(job.id)
       let path = "/v1/jobs/\(job.id)/logs?follow=true"
-      var events = EventReader(try await f.open(path).body)
+      var events = EventReader(try await f.open(path))
       let all = try await events.all()
       #expect(all.map(\.name) == ["log", "log", "gap", "log", "gap", "log", "end"])
       #expect(all.filter { $0.name == "gap" }.map(\.data) == [#"{"from":3,"to":4}"#, #"{"from":6,"to":7}"#])
@@ -145,14 +145,14 @@ import Testing
       }
       await f.exec.drop(job.id, through: 15)
       for (tail, first) in [(0, 21), (3, 18), (5, 16), (8, 13), (100, 1)] {
-        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true&tail=\(tail)").body)
+        var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true&tail=\(tail)"))
         for seq in first..<21 { #expect(try await events.next()?.id == "\(seq)", "tail \(tail)") }
         if tail == 0 {
           await f.exec.write(job.id, "l21\n")
           #expect(try await events.next()?.id == "21")
         }
       }
-      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?tail=2").body)
+      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs?tail=2"))
       #expect(try await events.all().map(\.id) == ["20", "21"])
     }
   }
@@ -161,7 +161,7 @@ import Testing
     try await Fixture.run { f in
       let job = try await f.runJob()
       await f.exec.write(job.id, "one\ntwo\n")
-      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs").body)
+      var events = EventReader(try await f.open("/v1/jobs/\(job.id)/logs"))
       #expect(try await events.all().map(\.name) == ["log", "log"])
       #expect(try await f.call("GET", "/v1/jobs/\(job.id)/logs").text == "one\ntwo\n")
       #expect(try await f.call("GET", "/v1/jobs/\(job.id)/logs?filter=tw").text == "two\n")
@@ -185,7 +185,7 @@ import Testing
       let job = try await f.runJob()
       var followers: [EventReader] = []
       for _ in 0..<20 {
-        followers.append(EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true").body))
+        followers.append(EventReader(try await f.open("/v1/jobs/\(job.id)/logs?follow=true")))
       }
       try await f.until("they are open") { try await f.health("/metrics").text.contains("open_streams 20\n") }
       let started = ContinuousClock.now

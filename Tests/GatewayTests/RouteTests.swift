@@ -112,7 +112,7 @@ import Testing
   func badBodiesAreNamed(_ body: String, _ status: Int, _ kind: String, _ field: String?) async throws {
     try await Fixture.run { f in
       let answer = try await f.call("POST", "/v1/jobs", body)
-      #expect(answer.status == status)
+      #expect(answer.status == status, "\(answer.text)")
       #expect(answer.header("content-type") == "application/problem+json")
       #expect(answer.problem?.type == "urn:joblet:problem:\(kind)")
       #expect(answer.problem?.field == field, "\(answer.text)")

@@ -35,6 +35,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
 
   private struct Deferred {
     var request: HTTPRequest
+    var isKeepAlive: Bool
     var body = ByteBuffer()
     var isWhole = false
   }
@@ -81,7 +82,11 @@ final class ExchangeHandler: ChannelDuplexHandler {
     switch unwrapInboundIn(data) {
     case .head(let request):
       stopTimer()
-      if current == nil, unflushed == 0 { begin(request, context) } else { deferred = Deferred(request: request) }
+      if current == nil, unflushed == 0 {
+        begin(request, isKeepAlive, context)
+      } else {
+        deferred = Deferred(request: request, isKeepAlive: isKeepAlive)
+      }
     case .body(let bytes): receive(bytes)
     case .end: receiveEnd()
     }
@@ -121,7 +126,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
 
   // MARK: Requests
 
-  private func begin(_ request: HTTPRequest, _ context: ChannelHandlerContext) {
+  private func begin(_ request: HTTPRequest, _ isKeepAlive: Bool, _ context: ChannelHandlerContext) {
     lastExchange += 1
     let exchange = Exchange(id: lastExchange, request: request, isKeepAlive: isKeepAlive)
     current = exchange
@@ -136,11 +141,13 @@ final class ExchangeHandler: ChannelDuplexHandler {
 
   private func receive(_ bytes: ByteBuffer) {
     var bytes = bytes
-    guard let exchange = current else {
+    // The decoder may hand on the next request while the last response's end is still being written: then there are two,
+    // and what comes belongs to the later one.
+    guard deferred == nil else {
       deferred?.body.writeBuffer(&bytes)
       return
     }
-    guard !exchange.isDiscarding else { return }
+    guard let exchange = current, !exchange.isDiscarding else { return }
     exchange.body.writeBuffer(&bytes)
     guard let waiter = exchange.bodyWaiter else { return }
     if exchange.body.readableBytes > waiter.limit {
@@ -153,10 +160,11 @@ final class ExchangeHandler: ChannelDuplexHandler {
   }
 
   private func receiveEnd() {
-    guard let exchange = current else {
+    guard deferred == nil else {
       deferred?.isWhole = true
       return
     }
+    guard let exchange = current else { return }
     exchange.isRequestWhole = true
     if let waiter = exchange.bodyWaiter {
       exchange.bodyWaiter = nil
@@ -262,7 +270,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
   private func beginDeferred(_ context: ChannelHandlerContext) {
     guard current == nil, unflushed == 0, let next = deferred else { return }
     deferred = nil
-    begin(next.request, context)
+    begin(next.request, next.isKeepAlive, context)
     receive(next.body)
     if next.isWhole { receiveEnd() }
     resumeReading()

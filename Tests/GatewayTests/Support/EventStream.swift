@@ -9,12 +9,16 @@ struct EventReader {
     var data: String
   }
 
+  private let reply: OpenReply
   private var iterator: HTTPBody.AsyncIterator
   private var buffer: [UInt8] = []
   private(set) var comments = 0
   private(set) var retry: String?
 
-  init(_ body: HTTPBody) { iterator = body.makeAsyncIterator() }
+  init(_ reply: OpenReply) {
+    self.reply = reply
+    iterator = reply.body.makeAsyncIterator()
+  }
 
   /// The next event; nil at the stream's end.
   mutating func next() async throws -> Event? {
@@ -56,14 +60,25 @@ struct EventReader {
   }
 }
 
+/// A reply that is being read, and the client it needs for as long.
+struct OpenReply: Sendable {
+  let client: HTTPClient
+  let response: HTTPResponse
+  var status: Int { response.status }
+  var body: HTTPBody { response.body }
+  func header(_ name: String) -> String? { response.header(name) }
+}
+
 extension Fixture {
   /// Opens a log and returns when its head is here.
   func open(_ path: String, accept: String = "text/event-stream", role: Role = .reader, after: String? = nil)
-    async throws -> HTTPResponse
+    async throws -> OpenReply
   {
     var headers = [(name: "Accept", value: accept)]
     if let after { headers.append((name: "Last-Event-ID", value: after)) }
-    return try await client(role).send(
+    let client = try client(role)
+    let response = try await client.send(
       HTTPRequest(url: "https://127.0.0.1:\(port)\(path)", headers: headers, timeout: .seconds(60)))
+    return OpenReply(client: client, response: response)
   }
 }
