@@ -42,9 +42,10 @@ extension SystemTests {
       try await Systemd.waitUntilReady()
       let cursor = try await Systemd.cursor()
       try await Systemd.disturbing {
-        try await Shell.must(
-          "systemctl stop joblet-persist.service 2>&1; systemctl mask --runtime joblet-persist.service 2>&1")
+        // Masked first: between a stop and the mask the next connection would start it again.
+        try await Shell.must("systemctl mask --runtime joblet-persist.service 2>&1")
         #expect(try await Systemd.property("joblet-persist.socket", "ActiveState") == "active")
+        try await Shell.must("systemctl stop joblet-persist.service 2>&1")
         try await restartWithoutWaiting()
         try await expectGate(after: cursor)
       }
