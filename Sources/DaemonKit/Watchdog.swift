@@ -97,7 +97,9 @@ public final class Watchdog: Sendable {
       guard every > 0 else { return }
       let now = Watchdog.now()
       // Half an interval apart is often enough, and keeps a busy loop off the lock.
-      guard now &- lastBeat >= every / 2, !isStopped else { return }
+      // The first beat always counts: on a host just booted the clock itself is younger than the interval.
+      let last = lastBeat
+      guard last == 0 || now &- last >= every / 2, !isStopped else { return }
       beaten.store(now, ordering: .releasing)
       watchdog.sendIfAllBeat(at: now)
     }
