@@ -67,6 +67,8 @@ struct LogFollower: Sendable {
     var machine: FollowerMachine
     var formatter: LogFormatter
     var lastWrite = ContinuousClock.now
+    /// Who doesn't follow gets what was written until now: a job that writes faster than its reader reads has no end.
+    let begun = Timestamp.now()
     let exec = Held()
     let persist = Held()
 
@@ -128,6 +130,7 @@ struct LogFollower: Sendable {
       }
       for frame in answer.chunks {
         guard let chunk = frame.header.chunk else { continue }
+        if !follower.parameters.follow, chunk.timestamp > begun { return machine.limitReached() }
         formatter.append(live: chunk, payload: frame.payload)
       }
       machine.live(answer.state, position: formatter.position, hadLines: formatter.position > position)
@@ -145,6 +148,7 @@ struct LogFollower: Sendable {
           let before = position
           for frame in answer.chunks {
             guard let chunk = frame.header.chunk else { continue }
+            if chunk.timestamp > begun { break search }
             formatter.matches(chunk, frame.payload) { seq in if seq > before { matches.append(seq) } }
             position = max(position, chunk.lastSeq)
           }
