@@ -52,10 +52,11 @@ func systemdRun(_ bed: Bed, count: Int) -> Result<[Sample], BenchmarkError> {
   var command: [String]
   if access("/run/systemd/system", F_OK) == 0 {
     command = [own] + probe
-  } else if let host = getenv("JOBLET_BENCH_SYSTEMD_HOST") {
-    command = [String(cString: host), "\(bed.directory)/bin", own] + probe
+  } else if let host = getenv("JOBLET_BENCH_SYSTEMD_HOST"), let image = getenv("JOBLET_BENCH_SYSTEMD_IMAGE") {
+    command = [String(cString: host), String(cString: image), "\(bed.directory)/bin", own] + probe
   } else {
-    return .failure(BenchmarkError("systemd is not PID 1 here and contrib/testhost gave no host with it"))
+    return .failure(
+      BenchmarkError("systemd is not PID 1 here and there is no image to start it from (contrib/testhost image)"))
   }
   do {
     guard try Child(["cp", "/proc/\(getpid())/exe", own]).wait() == 0 else {
