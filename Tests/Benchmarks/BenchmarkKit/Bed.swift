@@ -186,9 +186,10 @@ public final class Bed {
     guard made.wait() == 0 else { throw BenchmarkError("openssl: \(try readFile("\(directory)/openssl.log"))") }
   }
 
-  /// On a file system that takes idmapped mounts (ext4, xfs, btrfs, tmpfs): `TMPDIR`, else `/var/tmp`.
+  /// On a file system that takes idmapped mounts (ext4, xfs, btrfs, tmpfs): `JOBLET_BENCH_TMP`, else `/var/tmp`. Not
+  /// `TMPDIR`: that is often below `/tmp`, which is each job's own, so the jobs' programs could not be seen there.
   private static func temporaryDirectory() throws -> String {
-    let parent = getenv("TMPDIR").map { String(cString: $0) } ?? "/var/tmp"
+    let parent = getenv("JOBLET_BENCH_TMP").map { String(cString: $0) } ?? "/var/tmp"
     var template = Array("\(parent)/joblet-bench.XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw BenchmarkError("\(parent): \(String(cString: strerror(errno)))") }
     return String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)

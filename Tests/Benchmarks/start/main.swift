@@ -84,7 +84,10 @@ func measureJob(_ client: HTTP, _ body: String) throws -> Sample {
   let ended = monotonicNow()
   guard stream.status == 200, stream.body.contains("event: end"), let line = stringField("line", in: stream.body),
     let first = Int64(line)
-  else { throw BenchmarkError("job \(id): \(stream.status) \(stream.body)") }
+  else {
+    throw BenchmarkError(
+      "job \(id): \(stream.status) \(stream.body)\(try client.request("GET", "/v1/jobs/\(id)").body)")
+  }
   return Sample(first: Double(first - sent) / 1e6, end: Double(ended - sent) / 1e6)
 }
 
