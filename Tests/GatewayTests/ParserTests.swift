@@ -61,6 +61,37 @@ struct Seeded {
     #expect(AcceptHeader.choose(header, from: ["application/json", "text/event-stream"]) == choice)
   }
 
+  @Test(
+    arguments: [
+      ("{", .broken(at: 1, "a field's name in quotes is expected")),
+      ("", .broken(at: 0, "it ends where a value is expected")),
+      (#"{"a":}"#, .broken(at: 5, "a value is expected")),
+      (#"{"a":1,}"#, .broken(at: 7, "a field's name in quotes is expected")),
+      (#"{"a":1} x"#, .broken(at: 8, "something follows the value")),
+      ("[1 2]", .broken(at: 3, "',' or ']' is expected")),
+      (#"["a"#, .broken(at: 3, "a string has no end")), ("nul", .broken(at: 0, "a value is expected")),
+      (#"{"a":{"b":[0,1.5]}}"#, .notWhole(field: "a.b.[1]", number: "1.5")),
+      ("9999999999999999999", .notWhole(field: "", number: "9999999999999999999")),
+      ("1e--", .broken(at: 0, "'1e--' is no number")), (#" {"a":[true,false,null,-3,"\"x"]} "#, nil),
+    ] as [(String, JSONScanner.Finding?)])
+  func whatIsWrongWithJSONIsFound(_ text: String, _ finding: JSONScanner.Finding?) {
+    #expect(JSONScanner.firstFinding(in: Array(text.utf8)) == finding)
+  }
+
+  @Test func anyBytesAreJSONOrNot() {
+    var random = Seeded(state: 41)
+    let seed = Array(#"{"command":"x","args":["a\u00e9"],"limits":{"pids":32},"merge":true,"name":null}"#.utf8)
+    for _ in 0..<50_000 {
+      var bytes = seed
+      for _ in 0...(random.next() % 4) {
+        bytes[Int(random.next()) % bytes.count] = UInt8(truncatingIfNeeded: random.next())
+      }
+      if random.next() % 4 == 0 { bytes.removeLast(Int(random.next()) % bytes.count) }
+      if case .broken(let offset, _) = JSONScanner.firstFinding(in: bytes) { #expect(offset <= bytes.count + 1) }
+    }
+    #expect(JSONScanner.firstFinding(in: [UInt8](repeating: UInt8(ascii: "["), count: 1_000_000)) != nil)
+  }
+
   /// Text made of a line's JSON is the line, for any bytes.
   @Test func anyLineComesBackFromItsJSON() {
     var random = Seeded(state: 7)

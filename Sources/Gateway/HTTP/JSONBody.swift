@@ -14,13 +14,13 @@ enum JSONBody {
     } catch let error as ValidationError {
       throw Problem(error)
     } catch let error as DecodingError {
-      throw problem(error)
+      throw problem(error, buffer)
     } catch {
       throw Problem(.badRequest, "the body is not JSON: \(error)")
     }
   }
 
-  private static func problem(_ error: DecodingError) -> Problem {
+  private static func problem(_ error: DecodingError, _ body: ByteBuffer) -> Problem {
     switch error {
     case .keyNotFound(let key, let context):
       let field = path(context.codingPath + [key])
@@ -32,15 +32,20 @@ enum JSONBody {
     case .dataCorrupted(let context):
       let field = path(context.codingPath)
       if !field.isEmpty { return Problem(.invalidField, "\(field): \(context.debugDescription)", field: field) }
-      return Problem(.badRequest, "the body is not JSON: \(syntax(context))")
+      return unreadable(body)
     @unknown default:
       return Problem(.badRequest, "the body can't be read: \(error)")
     }
   }
 
-  private static func syntax(_ context: DecodingError.Context) -> String {
-    guard let underlying = context.underlyingError else { return context.debugDescription }
-    return String("\(underlying)".prefix(200))
+  /// The decoder says of such a body only that it is not valid; a client is told where.
+  private static func unreadable(_ body: ByteBuffer) -> Problem {
+    switch JSONScanner.firstFinding(in: Array(body.readableBytesView)) {
+    case .broken(let offset, let what): Problem(.badRequest, "the body is not JSON: at byte \(offset), \(what)")
+    case .notWhole(let field, let number):
+      Problem(.invalidField, "\(field): \(number) is not allowed; it must be a whole number of 64 bits", field: field)
+    case nil: Problem(.badRequest, "the body is not JSON that can be read here")
+    }
   }
 
   private static func path(_ keys: [any CodingKey]) -> String {

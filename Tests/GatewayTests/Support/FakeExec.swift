@@ -23,6 +23,10 @@ actor FakeExec {
   /// Changes seen by every events subscription and every waiting output request.
   private var watchers: [Int: AsyncStream<JobRecord?>.Continuation] = [:]
   private var nextWatcher = 0
+  /// Positions of the output requests that wait for lines.
+  private var holding: [Int: UInt64] = [:]
+
+  func isHolding(after seq: UInt64) -> Bool { holding.values.contains(seq) }
   /// Answer to the next run, instead of a job.
   var refusal: Problem?
 
@@ -137,6 +141,8 @@ actor FakeExec {
     let (watcher, changes) = watch()
     defer { unwatch(watcher) }
     if try await answerOutput(request, connection, mayWait: request.waitMilliseconds > 0) { return }
+    holding[watcher] = request.after
+    defer { holding[watcher] = nil }
     let me = self
     do {
       try await withTimeout(.milliseconds(request.waitMilliseconds)) {

@@ -172,19 +172,26 @@ struct Fixture: Sendable {
     if body != nil, !headers.contains(where: { $0.name.lowercased() == "content-type" }) {
       headers.append((name: "Content-Type", value: "application/json"))
     }
-    let response = try await (client ?? self.client(role)).send(
+    // Kept until the body is read: a client that goes takes its replies with it.
+    let client = try client ?? self.client(role)
+    let response = try await client.send(
       HTTPRequest(
         method: method, url: "https://127.0.0.1:\(port)\(path)", headers: headers, body: body.map { Array($0.utf8) },
         timeout: .seconds(20)))
-    return Answer(
-      status: response.status, headers: response.headers, body: try await response.body.collect(upTo: 64 << 20))
+    let body = try await response.body.collect(upTo: 64 << 20)
+    return withExtendedLifetime(client) {
+      Answer(status: response.status, headers: response.headers, body: body)
+    }
   }
 
   func health(_ path: String) async throws -> Answer {
-    let response = try await HTTPClient().send(
+    let client = try HTTPClient()
+    let response = try await client.send(
       HTTPRequest(url: "http://127.0.0.1:\(healthPort)\(path)", timeout: .seconds(10)))
-    return Answer(
-      status: response.status, headers: response.headers, body: try await response.body.collect(upTo: 1 << 20))
+    let body = try await response.body.collect(upTo: 1 << 20)
+    return withExtendedLifetime(client) {
+      Answer(status: response.status, headers: response.headers, body: body)
+    }
   }
 
   /// Asks until the answer is as expected: for what follows from an event that is still on its way.
