@@ -10,6 +10,7 @@
 #include <stdio.h>
 #include <string.h>
 #include <sys/mman.h>
+#include <sys/prctl.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <unistd.h>
@@ -137,8 +138,12 @@ pid_t cl_spawn_init(const struct cl_spawn *spawn, int *pidfd, int *step) {
   return -child.error;
 }
 
+// The child holds copies of all the caller's descriptors, its locks among them, and is no thread of it: a caller killed before
+// it kills the child would leave one that sleeps on, and keeps the next caller from the locks for ever. So it dies with its
+// parent, whose pid is `argument`; the look at the parent is for one that died before that was said.
 static void sleep_for_ever(void *argument) {
-  (void)argument;
+  raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
+  if (raw_syscall(SYS_getppid, 0, 0, 0, 0, 0) != (long)(intptr_t)argument) raw_syscall(SYS_exit_group, 0, 0, 0, 0, 0);
   for (;;) raw_syscall(SYS_ppoll, 0, 0, 0, 0, 0);
 }
 
@@ -174,7 +179,7 @@ int cl_make_user_namespace(uint32_t first, uint32_t count) {
   };
   sigset_t old;
   block_signals(&old);
-  long pid = raw_clone(&args, sleep_for_ever, NULL);
+  long pid = raw_clone(&args, sleep_for_ever, (void *)(intptr_t)getpid());
   pthread_sigmask(SIG_SETMASK, &old, NULL);
   if (pid < 0) {
     free_stack(stack);
