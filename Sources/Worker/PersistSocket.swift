@@ -12,12 +12,13 @@ final class PersistSocket {
   /// Connects to a unix socket. Returns at once: a unix socket connects or refuses without waiting.
   init(path: String) throws(Errno) {
     fd = socket(AF_UNIX, CInt(SOCK_STREAM.rawValue | SOCK_CLOEXEC.rawValue | SOCK_NONBLOCK.rawValue), 0)
+    // Every property has its value from here on, so deinit runs when this throws: it closes the descriptor, and a second close
+    // could hit one that another thread has just opened.
     guard fd >= 0 else { throw Errno(errno, "socket", path) }
     var address = sockaddr_un()
     address.sun_family = sa_family_t(AF_UNIX)
     let bytes = Array(path.utf8)
     guard !bytes.isEmpty, bytes.count < MemoryLayout.size(ofValue: address.sun_path) else {
-      close(fd)
       throw Errno(ENAMETOOLONG, "connect", path)
     }
     withUnsafeMutableBytes(of: &address.sun_path) { $0.copyBytes(from: bytes) }
@@ -27,16 +28,14 @@ final class PersistSocket {
       }
     }
     guard result == 0 else {
-      let error = Errno(errno, "connect", path)
-      close(fd)
-      throw error
+      throw Errno(errno, "connect", path)
     }
     // A megabyte in flight keeps both ends busy. Asking for more than the host allows gives what it allows.
     var size: CInt = 1 << 20
     setsockopt(fd, SOL_SOCKET, SO_SNDBUF, &size, socklen_t(MemoryLayout<CInt>.size))
   }
 
-  deinit { close(fd) }
+  deinit { if fd >= 0 { close(fd) } }
 
   /// Reads what is there and hands each whole frame to `body`.
   /// - Returns: false when persist closed the connection.
