@@ -140,12 +140,16 @@ package final class PersistLink {
     guard let socket else { return }
     do {
       if events & ~ce_out != 0 {
-        let isOpen = try socket.receive { header, payload in try take(header, payload) }
+        let isOpen = try socket.receive { header, payload in
+          // Taking a frame may send, and sending may find the connection gone: what else came on it is nobody's then.
+          if self.socket === socket { try take(header, payload) }
+        }
+        guard self.socket === socket else { return }
         guard isOpen else { return lost("persist closed it") }
       }
       if self.socket === socket, events & ce_out != 0 { pump() }
     } catch {
-      lost("\(error)")
+      if self.socket === socket { lost("\(error)") }
     }
   }
 
