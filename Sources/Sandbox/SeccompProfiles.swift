@@ -38,6 +38,9 @@ enum DefaultProfile {
     }
     try compiler.rule(
       FilterCompiler.allow, ["socket"], [masked(0, 0xFFFF_FFFF, equals: 16), masked(2, 0xFFFF_FFFF, equals: 0)])
+    // socketpair(2) makes a socket of the family before it asks whether that family has pairs: without a rule of its own it
+    // reaches, and has the kernel load, every family that `socket` refuses.
+    try compiler.rule(FilterCompiler.allow, ["socketpair"], [masked(0, 0xFFFF_FFFF, equals: 1)])
     return try compiler.compiled()
   }
 

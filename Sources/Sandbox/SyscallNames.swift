@@ -1,8 +1,8 @@
 /// The default profile's allow-list, by purpose. Not in it, and so refused: mounting and namespaces (mount, umount2, move_mount,
 /// fsopen …, unshare, setns, pivot_root, chroot), other processes' memory and descriptors (ptrace, process_vm_*, kcmp,
 /// pidfd_getfd), kernel keys, bpf, perf_event_open, io_uring, userfaultfd, open_by_handle_at, modules, kexec, clocks, reboot,
-/// swap, accounting, quotas, port I/O, the kernel log. `clone`, `clone3`, `ioctl`, `personality` and `socket` have rules of
-/// their own.
+/// swap, accounting, quotas, port I/O, the kernel log. `clone`, `clone3`, `ioctl`, `personality`, `socket` and
+/// `socketpair` have rules of their own.
 enum SyscallNames {
   static let allowed =
     files + attributes + memory + processes + signals + scheduling + time + waiting + sockets + identity
@@ -72,7 +72,7 @@ enum SyscallNames {
   static let sockets = [
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom",
     "recvmmsg",
-    "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown", "socketpair",
+    "recvmsg", "sendmmsg", "sendmsg", "sendto", "setsockopt", "shutdown",
   ]
   static let identity = [
     "capget", "capset", "getegid", "geteuid", "getgid", "getgroups", "getresgid", "getresuid", "getuid", "setfsgid",
