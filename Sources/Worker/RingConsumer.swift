@@ -78,6 +78,8 @@ package struct RingConsumer {
     acked = ring.load64(RingLayout.Field.acked)
     ackedSeq = ring.load64(RingLayout.Field.ackedSeq)
     guard acked & 7 == 0 else { throw .misaligned(offset: acked) }
+    // joblet-init can write this page too: a number at the end of its range would overflow below, and end joblet-exec.
+    guard ackedSeq <= UInt64.max - UInt64(UInt32.max) else { throw .badSequence(found: ackedSeq, expected: 0) }
     sent = acked
     sentSeq = ackedSeq
     seen = acked
