@@ -200,14 +200,16 @@ extension JobSupervisor {
   func change(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
     body(&job.record)
     job.record.version += 1
-    publish(job)
     do {
-      try job.directory.saveRecord(job.feed.record)
+      // Before anyone hears of it: a joblet-exec killed in between would give the same version to another change, and persist
+      // takes a version only once.
+      try job.directory.saveRecord(Array(try JSONEncoder().encode(job.record)))
     } catch {
       logger.error(
         "a job's record could not be saved; a restart of joblet-exec would see an older one",
         metadata: ["job": "\(job.id)", "error": "\(error)"])
     }
+    publish(job)
   }
 
   /// Hands the record to persist and to whoever listens.
