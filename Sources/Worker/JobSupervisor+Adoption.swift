@@ -104,7 +104,12 @@ extension JobSupervisor {
     if decision != .drain { queue.adoptRunning(job.id) }
     // The crash may have come between the go and this.
     if found.facts.hasGo { removeSecret(job) }
-    if let files = found.files { supervise(job, files: files, process: found.process) }
+    if let files = found.files {
+      supervise(job, files: files, process: found.process)
+      // The exec before may have died between a store into the ring (the go, room that persist's acknowledgement made) and the
+      // wake-up for it: joblet-init would sleep for ever. One wake-up too many costs it a look.
+      wakeInit(job)
+    }
     link.add(job.feed)
     publish(job)
     switch decision {
