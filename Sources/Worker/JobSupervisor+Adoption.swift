@@ -98,7 +98,7 @@ extension JobSupervisor {
       id: found.id, directory: JobStateDirectory(root: settings.stateRoot, job: found.id), request: found.request,
       timeout: found.request.timeout.flatMap { DurationText.parse($0) } ?? settings.defaultTimeout,
       record: found.record, machine: JobStateMachine(state: state, isStopping: stopping))
-    if decision == .requeue { return try await requeue(job) }
+    if decision == .requeue { return try await requeue(job, firstID: found.launch?.firstID) }
     jobs[job.id] = job
     job.firstID = found.launch?.firstID
     if decision != .drain { queue.adoptRunning(job.id) }
@@ -133,12 +133,14 @@ extension JobSupervisor {
   }
 
   /// Its command certainly did not run: what its launch left goes, and it starts afresh when there is a slot.
-  private func requeue(_ job: SupervisedJob) async throws {
+  private func requeue(_ job: SupervisedJob, firstID: UInt32?) async throws {
     let (id, directory, teardown) = (job.id, job.directory, teardown)
     try await removing.run {
       try teardown.remove(id, process: nil)
       directory.removeLaunch()
     }
+    // The next launch takes a range of its own.
+    if let firstID { launcher.namespaces.giveBack(firstID) }
     jobs[id] = job
     link.add(job.feed)
     queue.adoptWaiting(id)
