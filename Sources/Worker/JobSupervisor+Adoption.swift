@@ -98,7 +98,12 @@ extension JobSupervisor {
       id: found.id, directory: JobStateDirectory(root: settings.stateRoot, job: found.id), request: found.request,
       timeout: found.request.timeout.flatMap { DurationText.parse($0) } ?? settings.defaultTimeout,
       record: found.record, machine: JobStateMachine(state: state, isStopping: stopping))
-    if decision == .requeue { return try await requeue(job, firstID: found.launch?.firstID) }
+    if decision == .requeue {
+      try await requeue(job, firstID: found.launch?.firstID)
+      // Its cancellation was under way.
+      if stopping { apply(.stopRequested(grace: .zero), to: job) }
+      return
+    }
     jobs[job.id] = job
     job.firstID = found.launch?.firstID
     if decision != .drain { queue.adoptRunning(job.id) }
@@ -119,9 +124,10 @@ extension JobSupervisor {
       link.wake(job.feed)
       tearDown(job)
     case .supervise:
-      observe(job)
       // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
+      // Before the first look at the ring: that may find `ready`, and must not give the go to a job that is canceled.
       if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
+      observe(job)
     case .collect:
       observe(job)
       apply(.reported, to: job)

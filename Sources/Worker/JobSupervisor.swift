@@ -99,7 +99,11 @@ actor JobSupervisor {
     case .killPayload: inBackground(job.id, "kill the payload") { try $0.killPayload($1) }
     case .startReportTimer: startTimer(job, settings.cleanupTimeout, .reportOverdue)
     case .cancelTimers: cancelTimers(job)
-    case .killAll: inBackground(job.id, "kill the job") { try $0.kill($1) }
+    case .killAll:
+      // A cancellation is written down as a stop is: without it a restarted exec would find a job that never had its go, and
+      // start it again.
+      if job.machine.isCanceled { job.files?.ring.store32(RingLayout.Field.stopIntent, 1) }
+      inBackground(job.id, "kill the job") { try $0.kill($1) }
     case .collect: collect(job)
     case .cancelQueued:
       job.facts.isCanceled = true
