@@ -132,6 +132,8 @@ extension JobSupervisor {
     var metadata: Logger.Metadata = ["job": "\(job.id)", "status": "\(outcome.status.rawValue)"]
     if let message = outcome.message { metadata["message"] = "\(message)" }
     logger.info("job ended", metadata: metadata)
+    // One that never had its go still has them; the rest of its state may have to wait for persist.
+    removeSecret(job)
     wakeWaiters(job)
   }
 
