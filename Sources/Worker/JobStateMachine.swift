@@ -73,6 +73,8 @@ package struct JobStateMachine: Sendable {
   /// A client asked for a stop.
   package private(set) var isStopping: Bool
   package private(set) var isKilled = false
+  /// Of the stops asked for so far.
+  private var shortestGrace: Duration?
   private var isSettled = false
   private var isTornDown = false
 
@@ -116,6 +118,14 @@ package struct JobStateMachine: Sendable {
     case (.running, .stopRequested(let grace)):
       guard !isKilled else { return [] }
       isStopping = true
+      if let shortestGrace {
+        // A second stop may shorten the grace, never lengthen it: who asks every few seconds would keep the job alive. The
+        // timers that run already stay; the first to fire ends it.
+        guard grace < shortestGrace else { return [] }
+        self.shortestGrace = grace
+        return [.startGrace(grace)]
+      }
+      shortestGrace = grace
       return [.markStopIntent, .terminate, .cancelTimers, .startGrace(grace)]
     case (.running, .graceElapsed):
       guard isStopping, !isKilled else { return [] }
