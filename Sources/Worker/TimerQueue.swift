@@ -3,6 +3,8 @@ import Glibc
 /// Names a timer, to cancel it.
 package struct LoopTimer: Hashable, Sendable {
   fileprivate var number: UInt64
+  /// Finds it among the others without a look at each.
+  fileprivate var deadline: ContinuousClock.Instant
 }
 
 /// Timers by deadline. Few at a time (a grace, a retry, followers that wait), so a sorted array is enough.
@@ -18,21 +20,32 @@ package struct TimerQueue {
   package init() {}
 
   package mutating func add(deadline: ContinuousClock.Instant, _ handler: @escaping () -> Void) -> LoopTimer {
-    let timer = LoopTimer(number: next)
+    let timer = LoopTimer(number: next, deadline: deadline)
     next += 1
-    // Latest first, so that what is due is taken from the end.
+    entries.insert(Entry(deadline: deadline, timer: timer, handler: handler), at: index(of: deadline))
+    return timer
+  }
+
+  /// The first entry that is not due later than `deadline`. Latest first, so that what is due is taken from the end.
+  private func index(of deadline: ContinuousClock.Instant) -> Int {
     var low = 0
     var high = entries.count
     while low < high {
       let middle = (low + high) / 2
       if entries[middle].deadline > deadline { low = middle + 1 } else { high = middle }
     }
-    entries.insert(Entry(deadline: deadline, timer: timer, handler: handler), at: low)
-    return timer
+    return low
   }
 
   package mutating func cancel(_ timer: LoopTimer) {
-    entries.removeAll { $0.timer == timer }
+    var place = index(of: timer.deadline)
+    while place < entries.count, entries[place].deadline == timer.deadline {
+      if entries[place].timer.number == timer.number {
+        entries.remove(at: place)
+        return
+      }
+      place += 1
+    }
   }
 
   /// Takes out the handlers whose time has come, earliest first.
