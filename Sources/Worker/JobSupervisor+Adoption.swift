@@ -77,7 +77,9 @@ extension JobSupervisor {
           metadata: ["job": "\(job.id)", "first_id": "\(note.firstID)"])
       }
     }
-    for job in found { try await adopt(job) }
+    // Those that live first: their supervision must not wait behind a removal, which can be slow.
+    for job in found where AdoptionDecision(job.facts) != .requeue { try await adopt(job) }
+    for job in found where AdoptionDecision(job.facts) == .requeue { try await adopt(job) }
     for (id, error) in broken { await abandon(id, error) }
     try await removeStrayCgroups()
     return found.count
@@ -141,9 +143,21 @@ extension JobSupervisor {
   /// Its command certainly did not run: what its launch left goes, and it starts afresh when there is a slot.
   private func requeue(_ job: SupervisedJob, firstID: UInt32?) async throws {
     let (id, directory, teardown) = (job.id, job.directory, teardown)
-    try await removing.run {
-      try teardown.remove(id, process: nil)
-      directory.removeLaunch()
+    do {
+      try await removing.run {
+        try teardown.remove(id, process: nil)
+        directory.removeLaunch()
+      }
+    } catch {
+      // What is in the way stays in the way. The job ends here, rather than keeping exec from every other one; its teardown
+      // tries again.
+      job.facts.setup = SetupProblem(step: "restart", message: "\(error)")
+      job.machine = JobStateMachine(state: .preparing)
+      jobs[id] = job
+      link.add(job.feed)
+      queue.adoptRunning(id)
+      apply(.launchFailed, to: job)
+      return
     }
     // The next launch takes a range of its own.
     if let firstID { launcher.namespaces.giveBack(firstID) }

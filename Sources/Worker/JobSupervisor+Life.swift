@@ -20,6 +20,8 @@ extension JobSupervisor {
   /// Looks at the ring until nothing is new, and asks to be woken.
   func observe(_ job: SupervisedJob) {
     guard let ring = job.files?.ring, job.feed.consumer != nil else { return }
+    // Awake: until the flag is raised again below, joblet-init need not write to the FIFO.
+    ring.store32(RingLayout.Field.execWaiting, 0)
     do {
       var found = false
       while true {

@@ -48,7 +48,14 @@ struct JobsScope {
   private static func settleHolder(_ scope: CgroupDirectory) throws {
     let leaf = scope.child("holder")
     if !leaf.exists { try leaf.create() }
-    for pid in try scope.processes() { try leaf.write("\(pid)", to: "cgroup.procs") }
+    for pid in try scope.processes() {
+      do {
+        try leaf.write("\(pid)", to: "cgroup.procs")
+      } catch {
+        // One that ended meanwhile is where it should be. Whoever is still there, and could not be moved, is a failure.
+        if try scope.processes().contains(pid) { throw error }
+      }
+    }
   }
 
   /// systemd-run makes the scope and becomes the holder. It runs once in a boot, never on a job's start path.
