@@ -185,12 +185,7 @@ final class Intake: Sendable {
 
   /// Waits until a batch is as safe as the policy says.
   private func commit(_ batch: UInt64) throws {
-    do {
-      try log.commit(batch)
-    } catch {
-      giveUp(error)
-      throw error
-    }
+    try log.commit(batch) { giveUp($0) }
     // Lines of a segment that was given up are in memory still: they count once their seal is synced, not before.
     _ = try monitor.wait(.settled) { state -> Bool? in
       if let failure = state.failure { throw failure }
@@ -239,12 +234,7 @@ extension Intake {
       _ = try header.withUnsafeBytes { try log.append([$0]) }
       return monitor.withLock { JobEntryReference(forget(job, &$0)) }
     }
-    do {
-      try log.sync()
-    } catch {
-      giveUp(error)
-      throw error
-    }
+    try log.sync { giveUp($0) }
     if let entry { awaitRest(entry) }
     _ = try logs.delete(job)
     _ = try records.delete(job)

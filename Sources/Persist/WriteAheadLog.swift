@@ -136,16 +136,19 @@ final class WriteAheadLog: Sendable {
   }
 
   /// What an acknowledgement waits for: under the policy `always`, that the batch is on disk.
-  func commit(_ batch: UInt64) throws(PersistError) {
-    if policy == .always { try sync(through: batch) }
+  /// - Parameter onGivenUp: see ``sync(onGivenUp:)``.
+  func commit(_ batch: UInt64, onGivenUp: (PersistError) -> Void) throws(PersistError) {
+    if policy == .always { try sync(through: batch, onGivenUp) }
   }
 
   /// Puts everything written so far on disk.
-  func sync() throws(PersistError) {
-    try sync(through: lastBatch)
+  /// - Parameter onGivenUp: told of a failure before anyone else's commit goes on: a later sync says nothing of the segment
+  ///   that was given up, so whoever waited behind this one must find it marked.
+  func sync(onGivenUp: (PersistError) -> Void) throws(PersistError) {
+    try sync(through: lastBatch, onGivenUp)
   }
 
-  private func sync(through batch: UInt64) throws(PersistError) {
+  private func sync(through batch: UInt64, _ onGivenUp: (PersistError) -> Void) throws(PersistError) {
     try durable.withLock { durable throws(PersistError) in
       guard durable < batch else { return }
       let (files, last, number) = state.withLock { state in
@@ -155,9 +158,15 @@ final class WriteAheadLog: Sendable {
       do throws(PersistError) {
         for file in files { try file.syncData() }
       } catch {
-        // Never tried again: after a failure the kernel may say "done" for pages it dropped.
-        state.withLock { $0.active = nil }
-        throw .logGivenUp(segment: number, why: error.description)
+        // Never tried again: after a failure the kernel may say "done" for pages it dropped. A segment that was begun
+        // meanwhile is sound and stays.
+        state.withLock { state in
+          if state.activeNumber == number { state.active = nil }
+          state.unsynced.removeAll { file in files.contains { $0 === file } }
+        }
+        let failure = PersistError.logGivenUp(segment: number, why: error.description)
+        onGivenUp(failure)
+        throw failure
       }
       durable = last
     }
