@@ -94,11 +94,12 @@ final class Intake: Sendable {
     plan.dropKnownRecords(try plan.newRecords.filter { try isNews($0) })
     guard !plan.accepted.isEmpty else { return (plan, log.lastBatch) }
     let written = try log.append(plan.parts)
-    for record in plan.newRecords { try records.put(record) }
     let relief = monitor.withLock { state in
       apply(plan.accepted, segment: written.segment, &state)
       return state.unsealedBytes > maxUnsealed / 2
     }
+    // After the lines: whoever sees a record that says how the job ended may take it that all its lines can be read.
+    for record in plan.newRecords { try records.put(record) }
     if relief { requestRelief() }
     return (plan, written.batch)
   }
@@ -216,8 +217,11 @@ extension Intake {
     monitor.withLock { $0.jobs[job]?[stream].all ?? [] }
   }
 
-  /// The last line that was applied, if the job is in memory.
-  func appliedSeq(_ job: JobID) -> UInt64? { monitor.withLock { $0.jobs[job]?.lastSeq } }
+  /// The number up to which nothing more will come, if the job is in memory: of the last line that was applied, or of the
+  /// job's end if lines before it are lost.
+  func appliedSeq(_ job: JobID) -> UInt64? {
+    monitor.withLock { state in state.jobs[job].map { max($0.lastSeq, $0.endSeq ?? 0) } }
+  }
 
   /// Deletes a job's data so that it stays deleted.
   /// - Throws: ``JobletModel/Problem`` if nothing is known of the job.

@@ -164,10 +164,14 @@ extension Intake {
     return try LogScanner(streams: streams, query: query)
   }
 
-  /// True if everything of the job up to `seq` can be read.
+  /// True if everything of the job up to `seq` can be read, or never will be because it is lost.
   func hasApplied(_ job: JobID, _ seq: UInt64) throws -> Bool {
     if seq == 0 { return true }
-    if let applied = appliedSeq(job) { return applied >= seq }
+    if let applied = appliedSeq(job), applied >= seq { return true }
+    // A record that says how a job ended comes behind its last line: what is not there by then is lost. To wait for it
+    // would keep a follower from its end for ever.
+    if try records.get(job)?.status.isEnded == true { return true }
+    if appliedSeq(job) != nil { return false }
     return try LogStream.allCases.contains { stream in
       try !logs.pages(job, stream, LogRange(after: seq - 1)).infos.isEmpty
     }
