@@ -39,9 +39,11 @@ public struct PeerIdentity: Sendable, Hashable {
         .unauthenticated, "the client certificate of '\(name.prefix(80))' has \(what); one of these is needed: \(known)"
       )
     }
+    // RFC 5280, section 4.1.2.5: 9999-12-31 stands for no end, which is more nanoseconds than 64 bits count.
+    let seconds = Int64(certificate.notValidAfter.timeIntervalSince1970)
+    let (nanoseconds, isBeyond) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     self.init(
-      name: name, role: role,
-      notAfter: Timestamp(nanoseconds: Int64(certificate.notValidAfter.timeIntervalSince1970) * 1_000_000_000))
+      name: name, role: role, notAfter: Timestamp(nanoseconds: isBeyond ? (seconds < 0 ? .min : .max) : nanoseconds))
   }
 
   /// - Throws: a ``Problem`` once the certificate is past its time: a connection may outlive what it was opened with.
