@@ -52,11 +52,18 @@ public struct FrameConnection: Sendable {
     try await send([frame])
   }
 
-  /// Sends frames with one write to the socket.
+  /// Sends frames with one write to the socket. In a cancelled task a peer that reads still gets them (it may be the answer
+  /// it waits for while this side stops); one that does not keeps its sender no longer than a moment: then the connection is
+  /// closed, because half a frame may have left.
   public func send(_ frames: [Frame]) async throws {
     let promise = channel.eventLoop.makePromise(of: Void.self)
-    channel.writeAndFlush(FrameBatch(frames: frames), promise: promise)
-    try await promise.futureResult.get()
+    try await withTaskCancellationHandler {
+      channel.writeAndFlush(FrameBatch(frames: frames), promise: promise)
+      try await promise.futureResult.get()
+    } onCancel: {
+      let end = channel.eventLoop.scheduleTask(in: .seconds(1)) { channel.close(promise: nil) }
+      promise.futureResult.whenComplete { _ in end.cancel() }
+    }
   }
 
   /// The next frame, or nil when the peer closed the connection between two frames. One caller at a time.
