@@ -195,7 +195,9 @@ struct LogFollower: Sendable {
             await persist.close()
             return machine.limitReached()
           }
-          if formatter.out.readableBytes >= LogFollower.batchBytes { try await flush() }
+          if formatter.out.readableBytes >= LogFollower.batchBytes {
+            try await flush()
+          }
         }
         if let through { formatter.advance(to: through) }
         machine.historyRead()
@@ -326,7 +328,8 @@ private final class Held: Sendable {
   func letGo() {
     let connection = state.withLock { state in
       let connection = state.connection
-      state = (nil, connection != nil)
+      // What came before the close may still be read, and the client stall on it again: let go is let go.
+      state = (nil, state.wasLetGo || connection != nil)
       return connection
     }
     if let connection { Task { await connection.close() } }
