@@ -177,7 +177,7 @@ struct LogFollower: Sendable {
     private mutating func history(through: UInt64?, throughSeq: UInt64?, tail: Int?) async throws {
       guard let pool = follower.directory.persist else {
         // Nothing is persisted here: what the ring has lost is lost, and said to be.
-        if let through { formatter.advance(to: through) }
+        if let through { formatter.advance(pastLost: through) }
         return machine.historyRead()
       }
       let parameters = follower.parameters
@@ -190,7 +190,11 @@ struct LogFollower: Sendable {
         let connection = try await persist.connection { try await pool.connect() }
         try await connection.send(Frame(FrameHeader(.queryLogs, job: follower.job), json: query))
         while let frame = try await nextHistory(connection) {
-          formatter.append(stored: frame.payload)
+          if frame.payload.readableBytes == 0, frame.header.count > 0 {
+            formatter.append(damagedFrom: frame.header.seq, count: frame.header.count)
+          } else {
+            formatter.append(stored: frame.payload)
+          }
           if formatter.isLimitReached {
             await persist.close()
             return machine.limitReached()

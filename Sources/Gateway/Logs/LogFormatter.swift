@@ -25,6 +25,8 @@ public struct LogFormatter: ~Copyable {
   private var isAnchored: Bool
   /// Lines that may still be written (`limit`).
   private var remaining: Int
+  /// The last line of the damage that was reported: a query that is asked again meets it again.
+  private var toldLost: UInt64 = 0
   /// What is to be sent.
   public var out = ByteBuffer()
 
@@ -210,6 +212,27 @@ public struct LogFormatter: ~Copyable {
     guard seq > position else { return }
     if remaining > 0 { reportMissing(before: seq + 1) }
     position = seq
+  }
+
+  /// The same where all lines up to `seq` are known to be lost: that is said to a client who chose among lines as well.
+  public mutating func advance(pastLost seq: UInt64) {
+    guard seq > position else { return }
+    if remaining > 0 {
+      if isAnchored { reportGap(from: position + 1, to: seq) }
+      isAnchored = true
+    }
+    position = seq
+  }
+
+  /// persist can't give these lines. Who gets every line is told by the numbers that don't come; who chose among them would
+  /// take the loss for lines that did not match. The other stream's lines of the range still come.
+  public mutating func append(damagedFrom first: UInt64, count: UInt32) {
+    guard parameters.isSelective, remaining > 0, count > 0 else { return }
+    let (last, isBeyond) = first.addingReportingOverflow(UInt64(count) - 1)
+    let from = max(first, position + 1, toldLost + 1)
+    guard !isBeyond, from <= last else { return }
+    toldLost = last
+    reportGap(from: from, to: last)
   }
 
   /// Goes to a place in the log from which on lines are wanted; nothing before it is missing.
