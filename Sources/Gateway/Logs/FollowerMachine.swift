@@ -146,7 +146,8 @@ public struct FollowerMachine: Sendable {
       return
     }
     if record.status.isEnded {
-      ended(record, position, isRead: true)
+      // While exec is away its ring may hold lines that persist has not got: what is not stored yet is not lost.
+      ended(record, position, isRead: !isExecAway)
     } else if !follow {
       action = .finish
     } else {
