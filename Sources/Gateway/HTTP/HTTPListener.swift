@@ -95,7 +95,14 @@ struct HTTPListener: Sendable {
     let exchanges = exchanges(info, channel.eventLoop)
     try pipeline.addHandler(HTTP1ByteWatch(exchanges))
     // Pipelining assistance keeps requests in order: the next one is handed on when the last one's response has ended.
-    try pipeline.configureHTTPServerPipeline(withPipeliningAssistance: true, withErrorHandling: false)
+    // The decoder's own bound on a head is 2 MiB: too much for whoever can open connections to the health listener.
+    var head = NIOHTTPDecoderLimitConfiguration()
+    head.maxHeaderFieldSize = 16 << 10
+    head.maxHeaderListSize = 32 << 10
+    head.maxHeaderFieldCount = 100
+    try pipeline.configureHTTPServerPipeline(
+      withPipeliningAssistance: true, withErrorHandling: false, withEncoderConfiguration: .init(),
+      withDecoderLimitConfiguration: head)
     try pipeline.addHandler(HTTP1Facts(exchanges))
     try pipeline.addHandler(HTTP1ToHTTPServerCodec(secure: tls != nil))
     try pipeline.addHandler(exchanges)
