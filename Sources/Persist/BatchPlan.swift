@@ -10,7 +10,7 @@ struct Ack: Hashable {
 
 /// What becomes of a batch's frames: which are news, which were here before, and where the sequence breaks.
 ///
-/// A pure decision over the frames and the counters; nothing is changed by it but what is refused for a gap.
+/// A pure decision over the frames and the counters.
 struct BatchPlan {
   struct Accepted {
     var frame: ReceivedFrame
@@ -20,11 +20,13 @@ struct BatchPlan {
   private(set) var acks: [Ack] = []
   /// Why the rest of the batch was not looked at.
   private(set) var fault: PersistError?
+  /// The line that was refused with a ``PersistError/gap(job:expected:received:)``.
+  private(set) var refused: (job: JobID, seq: UInt64)?
 
   /// Where each job's counter will stand after this batch.
   private var reached: [JobID: UInt64] = [:]
 
-  init(_ frames: [ReceivedFrame], _ state: inout Intake.State) {
+  init(_ frames: [ReceivedFrame], _ state: Intake.State) {
     accepted.reserveCapacity(frames.count)
     for frame in frames {
       let header = frame.header
@@ -62,7 +64,7 @@ struct BatchPlan {
       return
     }
     if info.firstSeq > last + 1, entry.refusedSeq != info.firstSeq {
-      entry.refusedSeq = info.firstSeq
+      refused = (entry.job, info.firstSeq)
       fault = .gap(job: entry.job, expected: last + 1, received: info.firstSeq)
       return
     }
@@ -76,7 +78,7 @@ struct BatchPlan {
     let last = reached[entry.job] ?? entry.lastSeq
     let seq = frame.header.seq
     if seq > last, entry.refusedSeq != seq {
-      entry.refusedSeq = seq
+      refused = (entry.job, seq)
       fault = .gap(job: entry.job, expected: last + 1, received: seq)
       return
     }

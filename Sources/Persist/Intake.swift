@@ -90,18 +90,28 @@ final class Intake: Sendable {
 
   private func takeInOrder(_ frames: [ReceivedFrame]) throws -> (plan: BatchPlan, batch: UInt64?) {
     for frame in frames where frame.header.type != .record { try load(frame.header.job) }
-    var plan = monitor.withLock { BatchPlan(frames, &$0) }
+    var plan = monitor.withLock { BatchPlan(frames, $0) }
     plan.dropKnownRecords(try plan.newRecords.filter { try isNews($0) })
-    guard !plan.accepted.isEmpty else { return (plan, log.lastBatch) }
+    guard !plan.accepted.isEmpty else {
+      monitor.withLock { remember(plan.refused, &$0) }
+      return (plan, log.lastBatch)
+    }
     let written = try log.append(plan.parts)
     let relief = monitor.withLock { state in
       apply(plan.accepted, segment: written.segment, &state)
+      remember(plan.refused, &state)
       return state.unsealedBytes > maxUnsealed / 2
     }
     // After the lines: whoever sees a record that says how the job ended may take it that all its lines can be read.
     for record in plan.newRecords { try records.put(record) }
     if relief { requestRelief() }
     return (plan, written.batch)
+  }
+
+  /// Only once the batch is in the log: a batch that is taken in again because the disk was full must meet the same answer,
+  /// or the sender would never be asked for what is missing.
+  private func remember(_ refused: (job: JobID, seq: UInt64)?, _ state: inout State) {
+    if let refused { state.jobs[refused.job]?.refusedSeq = refused.seq }
   }
 
   private func isNews(_ record: JobRecord) throws -> Bool {
