@@ -141,6 +141,9 @@ struct Keeper: Sendable {
 
   /// Seals and syncs everything, so that the next start has little to replay. Blocks; the sealing threads must run.
   func finish() throws {
+    // Nothing is synced or let go of after a failure: a second sync of a file says nothing of the pages that the first one
+    // lost, and the log, which still has those lines, would go. All of it comes back at the next start.
+    guard intake.monitor.withLock({ $0.failure == nil }) else { return }
     intake.requestSeal(through: .max)
     let left = intake.monitor.wait(.settled, timeout: .seconds(60)) { state -> Int? in
       let failed = state.jobs.values.filter { $0.retryAt != 0 }.count
