@@ -35,6 +35,7 @@ public struct ConnectError: Error, CustomStringConvertible {
 
 /// An operation that took longer than it was given.
 public struct TimedOut: Error, CustomStringConvertible {
+  public init() {}
   public var description: String { "no answer in time" }
 }
 

@@ -81,7 +81,7 @@ final class FramePool: Sendable {
     _ body: @escaping @Sendable (FrameConnection) async throws -> Result
   ) async throws -> Result {
     do {
-      let result = try await withTimeout(timeout) { try await body(connection) }
+      let result = try await withDeadline(timeout, connection) { try await body(connection) }
       await keep(connection, age)
       return result
     } catch let problem as Problem {

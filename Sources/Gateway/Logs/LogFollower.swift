@@ -227,7 +227,7 @@ struct LogFollower: Sendable {
 
     /// The next frame of stored lines; nil when there are no more.
     private func nextHistory(_ connection: FrameConnection) async throws -> Frame? {
-      let frame = try await withTimeout(LogFollower.queryTimeout) { try await connection.reply() }
+      let frame = try await withDeadline(LogFollower.queryTimeout, connection) { try await connection.reply() }
       switch frame.header.type {
       case .log: return frame
       case .done: return nil
@@ -264,7 +264,7 @@ struct LogFollower: Sendable {
       let pool = follower.exec
       let connection = try await exec.connection { try await pool.connect() }
       let frame = try Frame(FrameHeader(.output, job: follower.job), json: request)
-      return try await withTimeout(hold + .seconds(10)) {
+      return try await withDeadline(hold + .seconds(10), connection) {
         try await connection.send(frame)
         var chunks: [Frame] = []
         while true {
