@@ -32,7 +32,9 @@ public struct Setup: Sendable {
   public init(
     directory: String, clientDirectory: String, configPath: String?, names: ServerNames, clientAddress: String
   ) {
-    self.directory = directory
+    // The configuration names files by where they are, not by where somebody stood when they were made.
+    let here = FileManager.default.currentDirectoryPath
+    self.directory = directory.hasPrefix("/") ? directory : "\(here)/\(directory)"
     self.clientDirectory = clientDirectory
     self.configPath = configPath
     self.names = names

@@ -7,7 +7,8 @@ import Synchronization
 final class PersistWatch: Sendable {
   private let persist: FramePool
   private let logger: Logger
-  private let isUp = Mutex(false)
+  /// True at first: the readiness gate has just heard it.
+  private let isUp = Mutex(true)
 
   init(_ persist: FramePool, logger: Logger) {
     self.persist = persist
