@@ -16,10 +16,13 @@ struct LiveViewFeed: Sendable {
     while true {
       do {
         try await follow { failures = 0 }
+        // A cancelled wait for the next event closes the connection: that is this side's end, not exec's.
+        try Task.checkCancellation()
         logger.warning("joblet-exec closed the events connection; connecting again")
       } catch let error as CancellationError {
         throw error
       } catch {
+        try Task.checkCancellation()
         if failures == 0 { logger.warning("joblet-exec is away: \(error)") }
       }
       view.connectionLost()
