@@ -67,9 +67,10 @@ extension JobSupervisor {
   /// Asks a job to end. Asking again, or for a job that has ended, changes nothing and is no error.
   func stop(_ request: StopRequest) throws -> JobRecord {
     guard let job = jobs[request.job] else {
-      if let record = ended[request.job] { return record }
-      throw unknown(request.job)
+      throw ended[request.job].map(endedAlready) ?? unknown(request.job)
     }
+    // While a stop is under way another one is welcome; once the job has ended there is nothing that it could mean.
+    guard !job.record.status.isEnded else { throw endedAlready(job.record) }
     var grace = settings.stopGrace
     if let milliseconds = request.graceMilliseconds {
       guard (0...86_400_000).contains(milliseconds) else {
@@ -79,6 +80,10 @@ extension JobSupervisor {
     }
     apply(.stopRequested(grace: grace), to: job)
     return job.record
+  }
+
+  private func endedAlready(_ record: JobRecord) -> Problem {
+    Problem(.conflict, "job \(record.id) has ended already: \(record.status.rawValue)")
   }
 
   /// Forgets an ended job. What persist has not acknowledged by then is waited for, up to `joblet.cleanupTimeout`; after that

@@ -118,6 +118,8 @@ extension SystemTests {
       _ = try await api.call("POST", "/v1/jobs/\(job.id)/stop")
       _ = try await api.ended(job.id)
       #expect(FileManager.default.fileExists(atPath: "\(Installed.logs)/\(job.id)/stdout.log.gz"))
+      let late = try await api.call("POST", "/v1/jobs/\(job.id)/stop")
+      #expect(late.status == 409, "\(late)")
 
       let deleted = try await api.call("DELETE", "/v1/jobs/\(job.id)")
       #expect(deleted.status == 204, "\(deleted)")
