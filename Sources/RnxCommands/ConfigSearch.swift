@@ -3,7 +3,7 @@ import Glibc
 /// Where `rnx` looks for its configuration.
 public enum ConfigSearch {
   /// A larger file is refused unread.
-  static let largestFile = 4 << 20
+  static let largestMebibytes = 4
 
   /// The places in their order; the first file there is counts.
   /// - Parameter home: `$HOME`; without one that place is skipped.
@@ -50,19 +50,6 @@ public enum ConfigSearch {
       throw failure(String(cString: strerror(errno)))
     }
     defer { close(file) }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 32 << 10)
-    while true {
-      let count = Glibc.read(file, &buffer, buffer.count)
-      if count == 0 { break }
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw failure(String(cString: strerror(errno)))
-      }
-      bytes += buffer[..<count]
-      guard bytes.count <= largestFile else { throw failure("it is larger than 4 MiB") }
-    }
-    guard let text = String(validating: bytes, as: UTF8.self) else { throw failure("it is not UTF-8 text") }
-    return text
+    return try TextFile.read(file, mebibytes: largestMebibytes, failure: failure)
   }
 }

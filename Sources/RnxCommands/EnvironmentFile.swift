@@ -3,7 +3,7 @@ import Glibc
 /// A file of `NAME=VALUE` lines, as docker and systemd read them: blank lines and those that begin with `#` don't count,
 /// the value is all that follows the first `=`, quotes and blanks included.
 public enum EnvironmentFile {
-  static let largest = 1 << 20
+  static let largestMebibytes = 1
 
   /// - Throws: ``Failure`` naming file and line; never the value, which may be a secret.
   public static func parse(_ text: String, file: String) throws -> [String: String] {
@@ -30,19 +30,6 @@ public enum EnvironmentFile {
     let file = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { throw failure(String(cString: strerror(errno))) }
     defer { close(file) }
-    var bytes: [UInt8] = []
-    var buffer = [UInt8](repeating: 0, count: 32 << 10)
-    while true {
-      let count = Glibc.read(file, &buffer, buffer.count)
-      if count == 0 { break }
-      if count < 0 {
-        if errno == EINTR { continue }
-        throw failure(String(cString: strerror(errno)))
-      }
-      bytes += buffer[..<count]
-      guard bytes.count <= largest else { throw failure("it is larger than 1 MiB") }
-    }
-    guard let text = String(validating: bytes, as: UTF8.self) else { throw failure("it is not UTF-8 text") }
-    return try parse(text, file: path)
+    return try parse(TextFile.read(file, mebibytes: largestMebibytes, failure: failure), file: path)
   }
 }
