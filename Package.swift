@@ -77,6 +77,7 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
     .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
+    .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
   ],
   targets: [
     // C: what no Swift may do (between clone and exec, PID 1) and headers Swift can't import.
@@ -91,6 +92,7 @@ let package = Package(
     .systemLibrary(name: "CIsal", pkgConfig: "libisal", providers: [.apt(["libisal-dev"])]),
     .systemLibrary(name: "CGNU"),
     .systemLibrary(name: "CZlib", pkgConfig: "zlib", providers: [.apt(["zlib1g-dev"])]),
+    .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "CCurlShim", dependencies: ["CCurl"]),
 
@@ -112,9 +114,9 @@ let package = Package(
       ]),
 
     // Storage.
-    room("LogStore", ["JobletModel", "CGNU"]),
+    room("LogStore", ["JobletModel", "CGNU", "CPCRE2"]),
     room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CGNU"]),
-    room("StateStore", ["JobletModel"]),
+    room("StateStore", ["JobletModel", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Persist",
       [

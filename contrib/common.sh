@@ -32,7 +32,8 @@ need_packages() {
 need_build_packages() {
   command -v apt-get >/dev/null || fail "this script knows Debian and Ubuntu (apt); elsewhere install the packages README.md lists, then use swift build and contrib/install"
   need_packages ca-certificates curl git gnupg jq openssl pkg-config binutils g++ libc6-dev libncurses-dev libxml2-dev \
-    tzdata libsystemd-dev libisal-dev libseccomp-dev libcurl4-openssl-dev libssl-dev zlib1g-dev
+    tzdata libsystemd-dev libisal-dev libseccomp-dev libcurl4-openssl-dev libssl-dev zlib1g-dev \
+    libsqlite3-dev libpcre2-dev
 }
 
 # A Swift of at least 6.2: the one that is there, else the pinned release from swift.org.

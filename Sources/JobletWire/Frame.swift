@@ -7,7 +7,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case hello = 1
   /// A chunk of log lines: raw bytes, `seq` of the first, `count`, `stream`, flag `partial`.
   case log = 2
-  /// A metrics sample (JSON line); `seq` counts metrics.
+  /// Metrics samples: `count` whole JSON lines (``JobletModel/MetricSample/line``), `seq` of the first, `timestamp` of the
+  /// last. Also answers ``queryMetrics`` and ``metricOutput``, with the flag ``FrameFlags/encoded``.
   case metric = 3
   /// JSON ``JobRecord``; `seq` is its version.
   case record = 4
@@ -17,6 +18,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case ack = 6
   /// A job's data is to go.
   case delete = 7
+  /// persist → exec, behind the hello and at every change: JSON ``StoreCondition``.
+  case condition = 8
 
   // Requests; the payload is JSON of the type in brackets.
   case ping = 16
@@ -29,6 +32,10 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case getRecord = 19
   /// Job in the header → ``done``, when its data is gone and stays gone.
   case deleteJobData = 20
+  /// [``JobletModel/MetricQuery``] → `metric` frames of JSON lines (flag ``FrameFlags/encoded``), then ``done``.
+  case queryMetrics = 21
+  /// → ``done`` with persist's own metrics as Prometheus text (the text exposition format 0.0.4).
+  case statistics = 22
 
   // exec.sock.
   /// [``RunRequest``] → `record`.
@@ -45,6 +52,9 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case output = 37
   /// Answers ``output``: [``OutputState``].
   case outputState = 38
+  /// [``OutputRequest``] → `metric` frames (flag ``FrameFlags/encoded``), then one [``OutputState``]: the pull of one
+  /// follower of a job's samples. `after` and the state's numbers count samples.
+  case metricOutput = 39
 
   // Replies.
   /// The request is answered in full; the payload is JSON of what the request's type says, or empty.

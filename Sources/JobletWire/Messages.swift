@@ -17,22 +17,49 @@ public struct Hello: Codable, Hashable, Sendable {
   }
 }
 
+/// Whether persist can take on more jobs. What runs goes on either way: its rings wait.
+public struct StoreCondition: Codable, Hashable, Sendable {
+  /// False below the floor of free space (`persist.retention.min_free`).
+  public var acceptsJobs: Bool
+  /// Why not, and what to do, in a sentence for people.
+  public var reason: String?
+
+  enum CodingKeys: String, CodingKey {
+    case reason
+    case acceptsJobs = "accepts_jobs"
+  }
+
+  public init(acceptsJobs: Bool, reason: String? = nil) {
+    self.acceptsJobs = acceptsJobs
+    self.reason = reason
+  }
+
+  public static let good = StoreCondition(acceptsJobs: true)
+}
+
 /// persist's answer to ``FrameType/ping``: it can serve queries.
 public struct PingReply: Codable, Hashable, Sendable {
   public var version: String
   public var backend: String
   /// Free bytes where the backend keeps its data; absent where that means nothing.
   public var freeBytes: Int64?
+  /// When the oldest job began whose data is kept; absent where there is none.
+  public var oldest: Timestamp?
+  public var condition: StoreCondition
 
   enum CodingKeys: String, CodingKey {
-    case version, backend
+    case version, backend, oldest, condition
     case freeBytes = "free_bytes"
   }
 
-  public init(version: String, backend: String, freeBytes: Int64?) {
+  public init(
+    version: String, backend: String, freeBytes: Int64?, oldest: Timestamp? = nil, condition: StoreCondition = .good
+  ) {
     self.version = version
     self.backend = backend
     self.freeBytes = freeBytes
+    self.oldest = oldest
+    self.condition = condition
   }
 }
 

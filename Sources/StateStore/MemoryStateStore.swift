@@ -50,7 +50,7 @@ public final class MemoryStateStore: StateStore {
       for id in records.ids[..<end].reversed() {
         guard found.count < query.limit else { break }
         guard let record = records.byID[id] else { continue }
-        if query.status.map({ $0 == record.status }) ?? true { found.append(record) }
+        if query.statuses?.contains(record.status) ?? true { found.append(record) }
       }
       return found
     }

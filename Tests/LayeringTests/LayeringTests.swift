@@ -5,6 +5,7 @@ import Testing
 private let mayImport: [String: Set<String>] = [
   // Headers and what no Swift may do.
   "CInitABI": [], "CLinux": [], "CEvents": [], "CSystemd": [], "CSeccomp": [], "CIsal": [], "CGNU": [], "CZlib": [],
+  "CPCRE2": [],
   "CCurl": [], "CCurlShim": ["CCurl"], "joblet-init": ["CInitABI"],
   // What everyone speaks.
   "JobletModel": [],
@@ -20,7 +21,7 @@ private let mayImport: [String: Set<String>] = [
     "CEvents",
   ],
   // Storage.
-  "LogStore": ["JobletModel", "CGNU"],
+  "LogStore": ["JobletModel", "CGNU", "CPCRE2"],
   "LocalStore": ["LogStore", "JobletModel", "CIsal", "CZlib", "CGNU"],
   "StateStore": ["JobletModel"],
   "Persist": [

@@ -87,7 +87,7 @@ import Testing
       if number == 150 { try writer.awaitAck(.record, id, 1) }
     }
     let connection = try await bench.query()
-    try await connection.send(Frame(FrameHeader(.listRecords), json: RecordQuery(status: .failed, limit: 70)))
+    try await connection.send(Frame(FrameHeader(.listRecords), json: RecordQuery(statuses: [.failed], limit: 70)))
     var ids: [JobID] = []
     while true {
       let frame = try await connection.reply()

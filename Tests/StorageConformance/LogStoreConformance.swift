@@ -166,7 +166,7 @@ enum Backend: String, CaseIterable, Sendable {
       var seen: [JobID] = []
       var cursor: JobID?
       while true {
-        let page = try store.list(RecordQuery(status: .failed, before: cursor, limit: 7))
+        let page = try store.list(RecordQuery(statuses: [.failed], before: cursor, limit: 7))
         #expect(page.count <= 7)
         seen += page.map(\.id)
         guard let last = page.last else { break }

@@ -80,7 +80,7 @@ struct JobDirectory: Sendable {
     var before = before
     while found.count <= limit {
       let size = min(limit + 1, 1000)
-      let query = RecordQuery(status: status, before: before, limit: size)
+      let query = RecordQuery(statuses: status.map { [$0] }, before: before, limit: size)
       let page = try await persist.converse(timeout: .seconds(15)) { connection in
         try await connection.send(Frame(FrameHeader(.listRecords), json: query))
         var records: [JobRecord] = []
