@@ -38,7 +38,7 @@ actor FakePersist {
     case .listRecords:
       let query: RecordQuery = try frame.decode()
       let found = records.values.filter { record in
-        (query.status == nil || record.status == query.status) && query.before.map { record.id < $0 } ?? true
+        (query.statuses?.contains(record.status) ?? true) && query.before.map { record.id < $0 } ?? true
       }
       for record in found.sorted(by: { $0.id > $1.id }).prefix(query.limit) {
         try await connection.send(Frame(FrameHeader(.record), json: record))
