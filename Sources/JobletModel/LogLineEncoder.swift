@@ -63,6 +63,14 @@ public struct LogLineEncoder: ~Copyable {
     return encoded
   }
 
+  /// Appends lines that are JSON already, byte for byte.
+  public mutating func append(lines: UnsafeRawBufferPointer) {
+    guard let source = lines.baseAddress?.assumingMemoryBound(to: UInt8.self) else { return }
+    reserve(lines.count)
+    base.advanced(by: count).update(from: source, count: lines.count)
+    count += lines.count
+  }
+
   /// Encodes one line, given without its newline.
   public mutating func appendLine(
     seq: UInt64, timestamp: Timestamp, stream: LogStream, isPartial: Bool, line: UnsafeRawBufferPointer

@@ -3,33 +3,33 @@ import JobletModel
 import LogStore
 import Synchronization
 
-/// Log files on the local disk: `<directory>/<job>/stdout.log.gz` and `stderr.log.gz` in the format of ``MemberHeader``.
+/// Files on the local disk in the format of ``MemberHeader``: `<logs>/<job>/stdout.log.gz` and `stderr.log.gz`,
+/// `<metrics>/<job>/metrics.jsonl.gz`. Both directories may be the same.
 ///
-/// Nothing here follows a symbolic link: the names below the directory are opened one by one.
+/// Nothing here follows a symbolic link: the names below the directories are opened one by one.
 public final class LocalLogStore: LogStore {
-  private let root: Descriptor
+  private let logs: StoreRoot
+  private let metrics: StoreRoot
   private let jobs = Mutex<[JobID: JobFiles]>([:])
   /// Writers at rest; each seal takes one, so there are as many as seal at the same time.
   private let writers = Mutex<[Unique<MemberWriter>]>([])
 
   public let name = "local"
 
-  /// Opens the directory, making it where it is missing.
-  public init(directory: String) throws {
-    if mkdir(directory, 0o750) != 0, errno != EEXIST {
-      throw LocalStoreError.system(call: "mkdir", path: directory, errno: errno)
-    }
-    guard let root = try Descriptor.open(directory, in: nil, flags: O_RDONLY | O_DIRECTORY) else {
-      throw LocalStoreError.system(call: "open", path: directory, errno: ENOENT)
-    }
-    self.root = root
+  /// Opens the directories, making them where they are missing.
+  public init(logs: String, metrics: String) throws {
+    self.logs = try StoreRoot(logs)
+    self.metrics = try StoreRoot(metrics)
   }
+
+  private func root(_ stream: StoredStream) -> StoreRoot { stream == .metrics ? metrics : logs }
 
   /// What is known of one job's files. Its lock is held over file operations: they are one at a time for a job.
   private final class JobFiles: Sendable {
     struct State: Sendable {
-      var files: [LogStream: LogFile] = [:]
-      var isNewDirectory = false
+      var files: [StoredStream: LogFile] = [:]
+      /// Roots in which the job's directory is new and not synced yet, by a stream of theirs.
+      var newDirectories: Set<StoredStream> = []
     }
     let state = Mutex(State())
   }
@@ -43,27 +43,12 @@ public final class LocalLogStore: LogStore {
     }
   }
 
-  private func directory(_ job: JobID) throws(LocalStoreError) -> Descriptor? {
-    try Descriptor.open(job.description, in: root, flags: O_RDONLY | O_DIRECTORY)
-  }
-
-  private func makeDirectory(_ job: JobID) throws(LocalStoreError) -> (Descriptor, isNew: Bool) {
-    if let known = try directory(job) { return (known, false) }
-    if mkdirat(root.raw, job.description, 0o750) != 0, errno != EEXIST {
-      throw .system(call: "mkdir", path: "\(root.path)/\(job)", errno: errno)
-    }
-    guard let made = try directory(job) else {
-      throw .system(call: "open", path: "\(root.path)/\(job)", errno: ENOENT)
-    }
-    return (made, true)
-  }
-
-  public func append(_ chunks: [LogChunk], job: JobID, stream: LogStream) throws {
+  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws {
     let writer = writers.withLock { $0.popLast() } ?? Unique(MemberWriter())
     defer { writers.withLock { $0.append(writer) } }
     try files(job).state.withLock { state in
-      let (directory, isNew) = try makeDirectory(job)
-      if isNew { state.isNewDirectory = true }
+      let (directory, isNew) = try root(stream).makeDirectory(job)
+      if isNew { state.newDirectories.insert(stream) }
       var file = try state.files[stream] ?? LogFile(stream, in: directory)
       defer { state.files[stream] = file }
       try file.append(chunks, with: writer.value, in: directory)
@@ -72,32 +57,34 @@ public final class LocalLogStore: LogStore {
 
   public func sync(_ job: JobID) throws {
     try files(job).state.withLock { state in
-      var hasNewFile = false
-      for stream in LogStream.allCases {
-        guard var file = state.files[stream], file.isUnsynced else { continue }
-        hasNewFile = try file.sync() || hasNewFile
-        state.files[stream] = file
+      for (root, streams) in [(logs, StoredStream.logs), (metrics, [.metrics])] {
+        var hasNewFile = false
+        for stream in streams {
+          guard var file = state.files[stream], file.isUnsynced else { continue }
+          hasNewFile = try file.sync() || hasNewFile
+          state.files[stream] = file
+        }
+        // A file is found again after a power cut only if the directories that lead to it were synced as well. A
+        // directory that was removed meanwhile needs none.
+        if hasNewFile, let directory = try root.directory(job) { try directory.sync() }
+        if !state.newDirectories.isDisjoint(with: streams) { try root.descriptor.sync() }
+        state.newDirectories.subtract(streams)
       }
-      // A file is found again after a power cut only if the directories that lead to it were synced as well. A directory
-      // that was removed meanwhile needs none.
-      if hasNewFile, let directory = try directory(job) { try directory.sync() }
-      if state.isNewDirectory { try root.sync() }
-      state.isNewDirectory = false
     }
   }
 
-  public func lastSeq(_ job: JobID, _ stream: LogStream) throws -> UInt64 {
+  public func lastSeq(_ job: JobID, _ stream: StoredStream) throws -> UInt64 {
     try files(job).state.withLock { state in
       if let known = state.files[stream] { return known.lastSeq }
-      let file = try LogFile(stream, in: directory(job))
+      let file = try LogFile(stream, in: root(stream).directory(job))
       state.files[stream] = file
       return file.lastSeq
     }
   }
 
-  public func recover(_ job: JobID, _ stream: LogStream, logFrom: UInt64) throws -> LogCut? {
+  public func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut? {
     try files(job).state.withLock { state in
-      let directory = try directory(job)
+      let directory = try root(stream).directory(job)
       var file = try LogFile(stream, in: directory)
       let cut = try file.recover(logFrom: logFrom, in: directory)
       state.files[stream] = file
@@ -105,50 +92,27 @@ public final class LocalLogStore: LogStore {
     }
   }
 
-  public func pages(_ job: JobID, _ stream: LogStream, _ range: LogRange) throws -> any LogPages {
-    guard let directory = try directory(job),
+  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages {
+    guard let directory = try root(stream).directory(job),
       let file = try Descriptor.open(LogFile.name(stream), in: directory, flags: O_RDONLY)
     else { return NoPages() }
     return try MemberPages(file, stream, range)
   }
 
-  public func contains(_ job: JobID) throws -> Bool {
-    guard faccessat(root.raw, job.description, F_OK, AT_SYMLINK_NOFOLLOW) != 0 else { return true }
-    guard errno == ENOENT else {
-      throw LocalStoreError.system(call: "access", path: "\(root.path)/\(job)", errno: errno)
-    }
-    return false
-  }
+  public func contains(_ job: JobID) throws -> Bool { try logs.contains(job) || metrics.contains(job) }
 
   public func delete(_ job: JobID) throws -> Bool {
     defer { forget(job) }
     return try files(job).state.withLock { state in
       state = JobFiles.State()
-      guard try contains(job) else { return false }
-      // Something else than a directory (a link someone put there) goes as itself; what it points to stays.
-      if unlinkat(root.raw, job.description, 0) != 0 {
-        guard errno == EISDIR || errno == EPERM else {
-          throw LocalStoreError.system(call: "unlink", path: "\(root.path)/\(job)", errno: errno)
-        }
-        if let directory = try directory(job) { try directory.removeEntries() }
-        guard unlinkat(root.raw, job.description, AT_REMOVEDIR) == 0 || errno == ENOENT else {
-          throw LocalStoreError.system(call: "rmdir", path: "\(root.path)/\(job)", errno: errno)
-        }
-      }
-      try root.sync()
-      return true
+      let hadLogs = try logs.delete(job)
+      return try metrics.delete(job) || hadLogs
     }
   }
 
   public func forget(_ job: JobID) { _ = jobs.withLock { $0.removeValue(forKey: job) } }
 
-  public func freeBytes() throws -> Int64? {
-    var status = statvfs()
-    guard fstatvfs(root.raw, &status) == 0 else {
-      throw LocalStoreError.system(call: "statvfs", path: root.path, errno: errno)
-    }
-    return Int64(status.f_bavail) * Int64(status.f_frsize)
-  }
+  public func freeBytes() throws -> Int64? { try min(logs.freeBytes(), metrics.freeBytes()) }
 }
 
 /// Carries a value that is not Sendable from one owner to the next.
@@ -171,7 +135,7 @@ private final class MemberPages: LogPages {
   private let length: UInt64
   private let reader = MemberReader()
 
-  init(_ file: Descriptor, _ stream: LogStream, _ range: LogRange) throws(LocalStoreError) {
+  init(_ file: Descriptor, _ stream: StoredStream, _ range: LogRange) throws(LocalStoreError) {
     self.file = file
     length = try file.fileLength()
     var infos: [LogPageInfo] = []

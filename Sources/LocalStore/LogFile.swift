@@ -5,7 +5,7 @@ import LogStore
 /// The writing end of one log file: what must be known to append the next member.
 struct LogFile {
   private let name: String
-  private let stream: LogStream
+  private let stream: StoredStream
   /// Bytes of whole members.
   private(set) var length: UInt64 = 0
   private var nextIndex: UInt64 = 0
@@ -20,9 +20,11 @@ struct LogFile {
   /// JSON after which a member ends.
   static let memberSize = 256 << 10
 
-  static func name(_ stream: LogStream) -> String { "\(stream.name).log.gz" }
+  static func name(_ stream: StoredStream) -> String {
+    stream == .metrics ? "metrics.jsonl.gz" : "\(stream.name).log.gz"
+  }
 
-  init(_ stream: LogStream, in directory: Descriptor?) throws(LocalStoreError) {
+  init(_ stream: StoredStream, in directory: Descriptor?) throws(LocalStoreError) {
     self.stream = stream
     name = LogFile.name(stream)
     guard let directory, let file = try Descriptor.open(name, in: directory, flags: O_RDONLY) else { return }
@@ -91,7 +93,7 @@ struct LogFile {
         var end = start
         writer.lines.removeAll()
         while end < chunks.count, end == start || writer.lines.count < LogFile.memberSize {
-          chunks[end].withBytes { _ = writer.lines.append(chunks[end].info, payload: $0) }
+          chunks[end].encode(into: &writer.lines)
           end += 1
         }
         try appendMember(LogPageInfo(summary: chunks[start..<end]), writer, file)
@@ -161,7 +163,7 @@ struct LogFile {
     return LogCut(bytes: Int(size - end), lastSeq: lastSeq)
   }
 
-  private init(empty stream: LogStream) {
+  private init(empty stream: StoredStream) {
     self.stream = stream
     name = LogFile.name(stream)
   }

@@ -1,9 +1,11 @@
 import CIsal
 import JobletModel
+import LogStore
 
-/// The header of one member of a log file, `/opt/joblet/logs/<job>/stdout.log.gz` and `stderr.log.gz`.
+/// The header of one member of a stored stream: `/opt/joblet/logs/<job>/stdout.log.gz` and `stderr.log.gz`,
+/// `/opt/joblet/metrics/<job>/metrics.jsonl.gz`.
 ///
-/// A log file is a sequence of gzip members (RFC 1952), so `zcat file | jq` reads it. Each member holds whole JSON lines of
+/// Such a file is a sequence of gzip members (RFC 1952), so `zcat file | jq` reads it. Each member holds whole JSON lines of
 /// one stream, at most a few hundred KiB of them, and says in its extra field what it holds and where its neighbours are:
 /// a reader walks headers and inflates only the members it needs. Nothing in a file is ever changed once it is whole.
 ///
@@ -21,7 +23,7 @@ import JobletModel
 /// | 12 | 2 | `4A 4C` ("JL") | SI1, SI2: the subfield is ours |
 /// | 14 | 2 | 80 | LEN |
 /// | 16 | 1 | 1 | version of this layout |
-/// | 17 | 1 | 1 or 2 | stream: stdout, stderr |
+/// | 17 | 1 | 1, 2 or 3 | stream: stdout, stderr, metrics |
 /// | 18 | 2 | 0 | reserved |
 /// | 20 | 4 | | CRC-32 (as gzip's) of these 96 bytes with this field zero |
 /// | 24 | 8 | | length of the whole member in bytes, header and trailer included |
@@ -42,7 +44,7 @@ import JobletModel
 /// Test vector: `{"seq":1,"ts":"1970-01-01T00:00:00.000000001Z","stream":"stdout","line":"hi"}` and its newline as a file's
 /// first member has the header in `MemberHeaderTests`.
 public struct MemberHeader: Hashable, Sendable {
-  public var stream: LogStream
+  public var stream: StoredStream
   public var memberLength: UInt64
   public var previousLength: UInt64
   public var skip: UInt64
@@ -63,7 +65,7 @@ public struct MemberHeader: Hashable, Sendable {
   public static let signature: [UInt8] = [0x1F, 0x8B, 8, 4, 0, 0, 0, 0, 4, 3, 84, 0, 0x4A, 0x4C, 80, 0, 1]
 
   public init(
-    stream: LogStream, memberLength: UInt64, previousLength: UInt64, skip: UInt64, index: UInt64, count: UInt32,
+    stream: StoredStream, memberLength: UInt64, previousLength: UInt64, skip: UInt64, index: UInt64, count: UInt32,
     jsonLength: UInt32, firstSeq: UInt64, lastSeq: UInt64, earliest: Timestamp, latest: Timestamp
   ) {
     self.stream = stream
@@ -82,7 +84,7 @@ public struct MemberHeader: Hashable, Sendable {
   /// Reads a header: a pure function over bytes. Nil for anything that is not whole and consistent.
   public init?(_ bytes: UnsafeRawBufferPointer) {
     guard bytes.count >= MemberHeader.byteCount, bytes.starts(with: MemberHeader.signature),
-      let stream = LogStream(rawValue: bytes[17])
+      let stream = StoredStream(rawValue: bytes[17])
     else { return nil }
     func load<T: FixedWidthInteger>(_ offset: Int, as: T.Type) -> T {
       T(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: T.self))

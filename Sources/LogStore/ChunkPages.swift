@@ -33,7 +33,7 @@ public final class ChunkPages: LogPages {
 
   public func load(_ index: Int) -> UnsafeRawBufferPointer? {
     encoder.removeAll()
-    for chunk in chunks[ranges[index]] { chunk.withBytes { _ = encoder.append(chunk.info, payload: $0) } }
+    for chunk in chunks[ranges[index]] { chunk.encode(into: &encoder) }
     return encoder.bytes
   }
 }
@@ -46,8 +46,8 @@ extension LogPageInfo {
     var latest = Timestamp(nanoseconds: .min)
     for chunk in chunks {
       count += Int(chunk.info.count)
-      earliest = min(earliest, chunk.info.timestamp)
-      latest = max(latest, chunk.info.timestamp)
+      earliest = min(earliest, chunk.info.earliest)
+      latest = max(latest, chunk.info.latest)
     }
     self.init(
       firstSeq: chunks.first?.info.firstSeq ?? 0, lastSeq: chunks.last?.info.lastSeq ?? 0, count: count,

@@ -2,6 +2,44 @@ import CGNU
 import Glibc
 import JobletModel
 
+/// How every stored line begins: `{"seq":N,"ts":"<30 characters>"`, found by place.
+struct LineStart {
+  let bytes: UnsafeRawBufferPointer
+  let seq: UInt64
+  /// Where `,"ts":"` begins.
+  let afterSeq: Int
+
+  /// Nil if the bytes do not begin as a stored line does.
+  init?(_ bytes: UnsafeRawBufferPointer) {
+    guard bytes.count >= 7 + 1 + 7 + 30 + 3, LineStart.isKey(bytes, "{\"seq\":", at: 0) else { return nil }
+    var index = 7
+    var seq: UInt64 = 0
+    while index < 27, bytes[index] &- UInt8(ascii: "0") < 10 {
+      let (scaled, isOver) = seq.multipliedReportingOverflow(by: 10)
+      let (sum, carries) = scaled.addingReportingOverflow(UInt64(bytes[index] &- UInt8(ascii: "0")))
+      guard !isOver, !carries else { return nil }
+      seq = sum
+      index += 1
+    }
+    guard index > 7, bytes.count >= index + 7 + 30 + 3, LineStart.isKey(bytes, ",\"ts\":\"", at: index),
+      bytes[index + 37] == UInt8(ascii: "\"")
+    else { return nil }
+    self.bytes = bytes
+    self.seq = seq
+    afterSeq = index
+  }
+
+  private static func isKey(_ bytes: UnsafeRawBufferPointer, _ key: StaticString, at offset: Int) -> Bool {
+    for index in 0..<key.utf8CodeUnitCount where bytes[offset + index] != key.utf8Start[index] { return false }
+    return true
+  }
+
+  /// The 30 characters of the timestamp: they sort as text.
+  var timestamp: UnsafeRawBufferPointer {
+    UnsafeRawBufferPointer(rebasing: bytes[(afterSeq + 7)..<(afterSeq + 37)])
+  }
+}
+
 /// A JSON line as ``JobletModel/LogLineEncoder`` writes it, seen where it lies. The encoder's form is fixed, so its fields
 /// are found by place, not by parsing.
 struct LineView {

@@ -35,13 +35,14 @@ public final class ByteBlock: @unchecked Sendable {
 
 /// A run of one stream's lines in memory: what it says of itself, and where its bytes are.
 public struct LogChunk: Sendable {
-  public let info: LogChunkInfo
+  public let info: StoredChunkInfo
   private let block: ByteBlock
   private let offset: Int
   /// The payload's length in bytes.
   public let length: Int
 
-  public init(_ info: LogChunkInfo, block: ByteBlock, offset: Int, length: Int) {
+  /// - Parameter info: for a log's chunk the payload is raw lines; for metrics it is whole JSON lines, kept as they are.
+  public init(_ info: StoredChunkInfo, block: ByteBlock, offset: Int, length: Int) {
     self.info = info
     self.block = block
     self.offset = offset
@@ -49,7 +50,7 @@ public struct LogChunk: Sendable {
   }
 
   /// A chunk with memory of its own.
-  public init(_ info: LogChunkInfo, copying bytes: UnsafeRawBufferPointer) {
+  public init(_ info: StoredChunkInfo, copying bytes: UnsafeRawBufferPointer) {
     let block = ByteBlock(capacity: bytes.count)
     self.init(info, block: block, offset: block.append(bytes), length: bytes.count)
   }
@@ -58,6 +59,18 @@ public struct LogChunk: Sendable {
     try withExtendedLifetime(block) { try body(block.bytes(offset, length)) }
   }
 
+  /// A chunk of a log with memory of its own.
+  public init(_ info: LogChunkInfo, copying bytes: UnsafeRawBufferPointer) {
+    self.init(StoredChunkInfo(info), copying: bytes)
+  }
+
+  /// Appends the chunk's JSON lines.
+  public func encode(into encoder: inout LogLineEncoder) {
+    withBytes { bytes in
+      if let log = info.log { encoder.append(log, payload: bytes) } else { encoder.append(lines: bytes) }
+    }
+  }
+
   /// About how many bytes of JSON the lines become: the text, and what stands around each line.
-  public var estimatedJSON: Int { length + Int(info.count) * 96 }
+  public var estimatedJSON: Int { info.stream == .metrics ? length : length + Int(info.count) * 96 }
 }

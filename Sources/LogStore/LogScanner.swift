@@ -103,7 +103,7 @@ extension LogQuery {
 
   /// Streams the query asks for.
   /// - Throws: ``JobletModel/Problem`` for a stream there is not, or numbers that make no sense.
-  public func checkedStreams() throws(Problem) -> [LogStream] {
+  public func checkedStreams() throws(Problem) -> [StoredStream] {
     for (field, value) in [("limit", limit), ("offset", offset), ("tail", tail)] {
       guard let value else { continue }
       let allowed = field == "tail" ? 0...TailSearch.maxCount : 0...Int.max
@@ -112,10 +112,10 @@ extension LogQuery {
         throw Problem(.invalidField, "\(field) is \(value); allowed: 0 to \(most)", field: field)
       }
     }
-    guard let stream else { return LogStream.allCases }
+    guard let stream else { return StoredStream.logs }
     guard let known = LogStream(name: stream) else {
       throw Problem(.invalidField, "stream is '\(stream)'; allowed: stdout, stderr", field: "stream")
     }
-    return [known]
+    return [StoredStream(known)]
   }
 }

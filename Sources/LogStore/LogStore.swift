@@ -1,6 +1,6 @@
 import JobletModel
 
-/// Where the lines of jobs are kept for good. Every backend passes the same suite (Tests/StorageConformance).
+/// Where the lines of jobs, logs and metrics, are kept for good. Every backend passes the same suite (Tests/StorageConformance).
 ///
 /// Calls block: they belong on a thread that may. For one job at most one call of ``append(_:job:stream:)``,
 /// ``recover(_:_:logFrom:)`` or ``delete(_:)`` runs at a time, which the caller sees to (a ``sync(_:)`` may run beside an
@@ -11,22 +11,22 @@ public protocol LogStore: Sendable {
 
   /// Appends lines above everything the stream has. When it returns, ``pages(_:_:_:)`` gives them; after ``sync(_:)`` they are safe.
   /// A failure leaves the stream as it was.
-  func append(_ chunks: [LogChunk], job: JobID, stream: LogStream) throws
+  func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws
 
   /// Returns when everything appended to the job is on stable storage. Never call it again for a job after it threw: the
   /// kernel may have dropped what it could not write. Only a replay of the log mends that.
   func sync(_ job: JobID) throws
 
   /// The `seq` of the stream's last line; 0 if there is none.
-  func lastSeq(_ job: JobID, _ stream: LogStream) throws -> UInt64
+  func lastSeq(_ job: JobID, _ stream: StoredStream) throws -> UInt64
 
   /// Makes a stream sound after a crash: what is torn at its end, or damaged and still in the write-ahead log, goes.
   /// - Parameter logFrom: the first `seq` of the stream that the write-ahead log still holds; everything below is synced.
   /// - Returns: what was cut off, or nil.
-  func recover(_ job: JobID, _ stream: LogStream, logFrom: UInt64) throws -> LogCut?
+  func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut?
 
   /// Opens what the stream has in the range, as it is now.
-  func pages(_ job: JobID, _ stream: LogStream, _ range: LogRange) throws -> any LogPages
+  func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages
 
   /// Removes everything of the job. False if there was nothing.
   func delete(_ job: JobID) throws -> Bool
@@ -108,7 +108,7 @@ public protocol LogPages: AnyObject {
   /// The pages that may hold lines of the range, in order of `seq`.
   var infos: [LogPageInfo] { get }
 
-  /// Opens a page: JSON lines as ``JobletModel/LogLineEncoder`` writes them, valid until the next call. Nil if the page
+  /// Opens a page: whole JSON lines, each beginning with its `seq` and `ts`, valid until the next call. Nil if the page
   /// is damaged.
   func load(_ index: Int) throws -> UnsafeRawBufferPointer?
 }

@@ -5,7 +5,7 @@ import Synchronization
 public final class MemoryLogStore: LogStore {
   private struct Key: Hashable {
     var job: JobID
-    var stream: LogStream
+    var stream: StoredStream
   }
   fileprivate struct Page: Sendable {
     var info: LogPageInfo
@@ -17,36 +17,36 @@ public final class MemoryLogStore: LogStore {
 
   public let name = "memory"
 
-  public func append(_ chunks: [LogChunk], job: JobID, stream: LogStream) throws {
+  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws {
     guard !chunks.isEmpty else { return }
     var encoder = LogLineEncoder()
-    for chunk in chunks { chunk.withBytes { _ = encoder.append(chunk.info, payload: $0) } }
+    for chunk in chunks { chunk.encode(into: &encoder) }
     let page = Page(info: LogPageInfo(summary: chunks[...]), bytes: Array(encoder.bytes))
     streams.withLock { $0[Key(job: job, stream: stream), default: []].append(page) }
   }
 
   public func sync(_ job: JobID) throws {}
 
-  public func lastSeq(_ job: JobID, _ stream: LogStream) throws -> UInt64 {
+  public func lastSeq(_ job: JobID, _ stream: StoredStream) throws -> UInt64 {
     streams.withLock { $0[Key(job: job, stream: stream)]?.last?.info.lastSeq ?? 0 }
   }
 
-  public func recover(_ job: JobID, _ stream: LogStream, logFrom: UInt64) throws -> LogCut? { nil }
+  public func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut? { nil }
 
-  public func pages(_ job: JobID, _ stream: LogStream, _ range: LogRange) throws -> any LogPages {
+  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages {
     let pages = streams.withLock { $0[Key(job: job, stream: stream)] ?? [] }
     return MemoryPages(pages.filter { range.mayHold($0.info) })
   }
 
   public func delete(_ job: JobID) throws -> Bool {
     streams.withLock { streams in
-      let keys = LogStream.allCases.map { Key(job: job, stream: $0) }
+      let keys = StoredStream.allCases.map { Key(job: job, stream: $0) }
       return keys.filter { streams.removeValue(forKey: $0) != nil }.count > 0
     }
   }
 
   public func contains(_ job: JobID) throws -> Bool {
-    streams.withLock { streams in LogStream.allCases.contains { streams[Key(job: job, stream: $0)] != nil } }
+    streams.withLock { streams in StoredStream.allCases.contains { streams[Key(job: job, stream: $0)] != nil } }
   }
 
   public func forget(_ job: JobID) {}

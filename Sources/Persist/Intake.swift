@@ -122,7 +122,7 @@ final class Intake: Sendable {
   private func load(_ job: JobID) throws {
     let isKnown = monitor.withLock { $0.jobs[job] != nil || $0.deleted.contains(job) }
     guard !isKnown else { return }
-    let last = try LogStream.allCases.map { try logs.lastSeq(job, $0) }.max() ?? 0
+    let last = try StoredStream.logs.map { try logs.lastSeq(job, $0) }.max() ?? 0
     monitor.withLock { $0.jobs[job] = JobEntry(job, lastSeq: last) }
   }
 
@@ -135,7 +135,7 @@ final class Intake: Sendable {
       case .log:
         guard let info = frame.header.chunk else { continue }
         if info.firstSeq > entry.lastSeq + 1 { reportLoss(entry.job, entry.lastSeq + 1, info.firstSeq - 1) }
-        state.unsealedBytes += entry[info.stream].append(
+        state.unsealedBytes += entry[StoredStream(info.stream)].append(
           info, frame.payload, after: entry.lastSeq, segment: segment)
         entry.lastSeq = info.lastSeq
         state.acceptedLines += UInt64(info.count)
@@ -223,7 +223,7 @@ final class Intake: Sendable {
 
 extension Intake {
   /// Lines that wait in memory, for a reader; they stay as they are whatever comes after.
-  func unsealed(_ job: JobID, _ stream: LogStream) -> [LogChunk] {
+  func unsealed(_ job: JobID, _ stream: StoredStream) -> [LogChunk] {
     monitor.withLock { $0.jobs[job]?[stream].all ?? [] }
   }
 

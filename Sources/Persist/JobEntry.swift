@@ -15,6 +15,7 @@ final class JobEntry {
   var refusedSeq: UInt64?
   var stdout = StreamBuffer()
   var stderr = StreamBuffer()
+  var metrics = StreamBuffer()
   var isQueued = false
   var isSealing = false
   /// Seal whatever there is, not only what fills a member.
@@ -28,7 +29,7 @@ final class JobEntry {
   /// When it last changed (``Moment``).
   var touched = Moment.now
   /// Replay only: the last line each stream's file has, once the file was recovered.
-  var fileSeq: [LogStream: UInt64] = [:]
+  var fileSeq: [StoredStream: UInt64] = [:]
 
   init(_ job: JobID, lastSeq: UInt64) {
     self.job = job
@@ -37,20 +38,31 @@ final class JobEntry {
 
   /// The oldest log segment that still holds something of the job which is safe nowhere else.
   var oldestSegment: UInt64? {
-    [unsyncedSegment, syncingSegment, stdout.oldestSegment, stderr.oldestSegment].compactMap { $0 }.min()
+    [unsyncedSegment, syncingSegment, stdout.oldestSegment, stderr.oldestSegment, metrics.oldestSegment]
+      .compactMap { $0 }.min()
   }
 
-  var hasUnsealed: Bool { !stdout.isEmpty || !stderr.isEmpty }
+  var hasUnsealed: Bool { StoredStream.allCases.contains { !self[$0].isEmpty } }
 
   /// True if a seal has something to do now.
   var isDue: Bool {
-    sealsAll ? hasUnsealed : stdout.isFull || stderr.isFull || stdout.isSealing || stderr.isSealing
+    sealsAll ? hasUnsealed : StoredStream.allCases.contains { self[$0].isFull || self[$0].isSealing }
   }
 
-  subscript(stream: LogStream) -> StreamBuffer {
-    get { stream == .stdout ? stdout : stderr }
+  subscript(stream: StoredStream) -> StreamBuffer {
+    get {
+      switch stream {
+      case .stdout: stdout
+      case .stderr: stderr
+      case .metrics: metrics
+      }
+    }
     _modify {
-      if stream == .stdout { yield &stdout } else { yield &stderr }
+      switch stream {
+      case .stdout: yield &stdout
+      case .stderr: yield &stderr
+      case .metrics: yield &metrics
+      }
     }
   }
 }
@@ -126,7 +138,7 @@ struct StreamBuffer {
       block = target
       waitingBytes += target.capacity
     }
-    let chunk = LogChunk(info, block: target, offset: target.append(bytes), length: bytes.count)
+    let chunk = LogChunk(StoredChunkInfo(info), block: target, offset: target.append(bytes), length: bytes.count)
     waiting.append(chunk)
     waitingBytes += StreamBuffer.chunkOverhead
     json += chunk.estimatedJSON

@@ -87,7 +87,9 @@ public struct PersistService: Service {
       sealers: min(max(cores - 1, 1), 8))
     let engine = try await WorkerThread.run("replay") {
       try PersistEngine(
-        settings, logs: try LocalLogStore(directory: storage.local.logs.directory), records: MemoryStateStore(),
+        settings,
+        logs: try LocalLogStore(logs: storage.local.logs.directory, metrics: storage.local.metrics.directory),
+        records: MemoryStateStore(),
         logger: logger, beat: { heart.beat() },
         progress: { done, all in manager.status("replaying the write-ahead log: \(done) of \(all) segments") })
     }

@@ -172,7 +172,7 @@ extension Intake {
     // would keep a follower from its end for ever.
     if try records.get(job)?.status.isEnded == true { return true }
     if appliedSeq(job) != nil { return false }
-    return try LogStream.allCases.contains { stream in
+    return try StoredStream.logs.contains { stream in
       try !logs.pages(job, stream, LogRange(after: seq - 1)).infos.isEmpty
     }
   }

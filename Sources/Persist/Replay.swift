@@ -131,14 +131,15 @@ struct Replay {
 
   private func load(_ job: JobID) throws {
     guard intake.monitor.withLock({ $0.jobs[job] == nil }) else { return }
-    let last = try LogStream.allCases.map { try intake.logs.lastSeq(job, $0) }.max() ?? 0
+    let last = try StoredStream.logs.map { try intake.logs.lastSeq(job, $0) }.max() ?? 0
     intake.monitor.withLock { $0.jobs[job] = JobEntry(job, lastSeq: last) }
   }
 
   private mutating func replayLog(_ frame: ReceivedFrame, segment: UInt64) throws {
     let job = frame.header.job
     guard let info = frame.header.chunk, LineCount.fault(info, frame.payload) == nil else { return }
-    let isRecovered = intake.monitor.withLock { $0.jobs[job]?.fileSeq[info.stream] != nil }
+    let stream = StoredStream(info.stream)
+    let isRecovered = intake.monitor.withLock { $0.jobs[job]?.fileSeq[stream] != nil }
     let fileSeq = isRecovered ? nil : try recover(job, info)
     try load(job)
     // The bound on memory holds here too: the sealing threads make room.
@@ -148,12 +149,12 @@ struct Replay {
     }
     summary.lines += intake.monitor.withLock { state -> Int in
       guard let entry = state.jobs[job] else { return 0 }
-      if let fileSeq { entry.fileSeq[info.stream] = fileSeq }
-      let known = entry.fileSeq[info.stream] ?? 0
+      if let fileSeq { entry.fileSeq[stream] = fileSeq }
+      let known = entry.fileSeq[stream] ?? 0
       entry.lastSeq = max(entry.lastSeq, info.lastSeq)
       guard info.lastSeq > known else { return 0 }
-      state.unsealedBytes += entry[info.stream].append(info, frame.payload, after: known, segment: segment)
-      entry.fileSeq[info.stream] = info.lastSeq
+      state.unsealedBytes += entry[stream].append(info, frame.payload, after: known, segment: segment)
+      entry.fileSeq[stream] = info.lastSeq
       intake.queueIfDue(entry, &state)
       return Int(info.lastSeq - max(known, info.firstSeq - 1))
     }
@@ -162,11 +163,12 @@ struct Replay {
 
   /// Makes a file sound at the first of its lines that the log has.
   private func recover(_ job: JobID, _ info: LogChunkInfo) throws -> UInt64 {
-    if let cut = try intake.logs.recover(job, info.stream, logFrom: info.firstSeq) {
+    let stream = StoredStream(info.stream)
+    if let cut = try intake.logs.recover(job, stream, logFrom: info.firstSeq) {
       intake.logger.warning(
-        "job \(job): cut \(cut.bytes) torn bytes off \(info.stream.name); it is whole up to line \(cut.lastSeq)")
+        "job \(job): cut \(cut.bytes) torn bytes off \(stream.name); it is whole up to line \(cut.lastSeq)")
     }
-    return try intake.logs.lastSeq(job, info.stream)
+    return try intake.logs.lastSeq(job, stream)
   }
 
   private func replayDelete(_ job: JobID) throws {

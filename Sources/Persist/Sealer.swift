@@ -33,7 +33,7 @@ struct Sealer: Sendable {
       defer { reference.entry?.sealsAll = false }
       return reference.entry?.sealsAll ?? false
     }
-    for stream in LogStream.allCases where failure == nil {
+    for stream in StoredStream.allCases where failure == nil {
       let (job, chunks) = intake.monitor.withLock { _ -> (JobID?, [LogChunk]) in
         guard let entry = reference.entry, !entry.isDeleted else { return (nil, []) }
         return (entry.job, entry[stream].beginSeal(all: all))
@@ -50,7 +50,7 @@ struct Sealer: Sendable {
   }
 
   /// The lines are in the file: they leave memory in the same step.
-  private func settle(_ reference: JobEntryReference, _ stream: LogStream, _ state: inout Intake.State) {
+  private func settle(_ reference: JobEntryReference, _ stream: StoredStream, _ state: inout Intake.State) {
     guard let entry = reference.entry, !entry.isDeleted else { return }
     let (bytes, segment) = entry[stream].endSeal()
     state.unsealedBytes -= bytes

@@ -70,7 +70,8 @@ final class Bench: Sendable {
     let logger = journal.logger
     let engine = try PersistEngine(
       PersistEngine.Settings(logDirectory: scratch.path + "/persist/wal", wal: wal),
-      logs: try LocalLogStore(directory: scratch.path + "/logs"), records: records, logger: logger)
+      logs: try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics"), records: records,
+      logger: logger)
     self.engine = engine
     let server = try engine.writeServer(
       listening: try Bench.listen(scratch.path + "/ipc.sock"), maxPayload: maxPayload, maxConnections: maxConnections,
@@ -254,7 +255,8 @@ final class Writer {
   }
 
   static func frame(_ job: JobID, _ chunk: LogChunk) -> [UInt8] {
-    chunk.withBytes { frame(FrameHeader(job: job, chunk: chunk.info, length: 0), Array($0)) }
+    guard let info = chunk.info.log else { preconditionFailure("a chunk of metrics is no log frame") }
+    return chunk.withBytes { frame(FrameHeader(job: job, chunk: info, length: 0), Array($0)) }
   }
 
   func send(_ type: FrameType, job: JobID = .none, seq: UInt64 = 0, json value: some Encodable) throws {

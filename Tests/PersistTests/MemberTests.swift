@@ -48,7 +48,7 @@ import Testing
 
   /// A store with the output's stdout in members of some chunks each.
   func store(_ output: Output, perMember: Int = 5) throws -> LocalLogStore {
-    let store = try LocalLogStore(directory: scratch.path + "/logs")
+    let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
     var rest = output.chunks.filter { $0.info.stream == .stdout }[...]
     while !rest.isEmpty {
       try store.append(Array(rest.prefix(perMember)), job: job, stream: .stdout)
@@ -109,7 +109,7 @@ import Testing
     // A store that starts anew goes on with the chain.
     var more = Output(seed: 9, chunks: 300, from: output.last + 1)
     more.chunks = more.chunks.filter { $0.info.stream == .stdout }
-    let fresh = try LocalLogStore(directory: scratch.path + "/logs")
+    let fresh = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
     for chunk in more.chunks { try fresh.append([chunk], job: job, stream: .stdout) }
     let after = self.members(scratch.bytes(path))
     #expect(after.count == members.count + more.chunks.count)
@@ -132,7 +132,7 @@ import Testing
       try scratch.write(Array(bytes[..<(last.offset + kept)]), to: path)
       // A reader takes what is whole even before anyone repairs the file.
       #expect(try read(whole).lines == stdout(output) { $0 < last.header.firstSeq })
-      let store = try LocalLogStore(directory: scratch.path + "/logs")
+      let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
       let cut = try store.recover(job, .stdout, logFrom: last.header.firstSeq)
       #expect(cut?.bytes == kept)
       #expect(scratch.bytes(path) == Array(bytes[..<last.offset]))
@@ -157,7 +157,7 @@ import Testing
       let gap = try #require(gaps.first)
       #expect(gaps.count == 1 && gap.contains(victim.header.firstSeq) && gap.contains(victim.header.lastSeq))
       // It is synced and not in the log: repairing must leave it, and all behind it, alone.
-      let fresh = try LocalLogStore(directory: scratch.path + "/logs")
+      let fresh = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
       #expect(try fresh.recover(job, .stdout, logFrom: output.last + 1) == nil)
       #expect(scratch.bytes(path) == changed)
     }
@@ -170,7 +170,7 @@ import Testing
     let members = members(bytes)
     let victim = members[members.count - 2]
     try scratch.write(bytes.replacing(victim.offset + 120, bytes[victim.offset + 120] ^ 1), to: path)
-    let store = try LocalLogStore(directory: scratch.path + "/logs")
+    let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
     #expect(try store.recover(job, .stdout, logFrom: victim.header.firstSeq) != nil)
     #expect(scratch.bytes(path) == Array(bytes[..<victim.offset]))
   }
@@ -179,7 +179,7 @@ import Testing
     let output = Output(seed: 5, chunks: 10)
     let precious = scratch.path + "/precious"
     try scratch.write([1, 2, 3], to: precious)
-    let store = try LocalLogStore(directory: scratch.path + "/logs")
+    let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
     let chunks = output.chunks.filter { $0.info.stream == .stdout }
     mkdir("\(scratch.path)/logs/\(job)", 0o700)
     symlink(precious, path)
@@ -199,7 +199,7 @@ import Testing
   @Test func goesOnWhenTheFileWasRemovedByHand() throws {
     let output = Output(seed: 6, chunks: 40)
     let chunks = output.chunks.filter { $0.info.stream == .stdout }
-    let store = try LocalLogStore(directory: scratch.path + "/logs")
+    let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
     try store.append(Array(chunks[..<10]), job: job, stream: .stdout)
     try store.sync(job)
     unlink(path)
@@ -221,7 +221,7 @@ import Testing
       }
       if round % 3 == 0 { changed.removeLast(Int.random(in: 0..<changed.count, using: &random)) }
       try scratch.write(changed, to: path)
-      let store = try LocalLogStore(directory: scratch.path + "/logs")
+      let store = try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics")
       // Whatever is given is true: every line is one that was stored, in order.
       let given = try read(store).lines.split(separator: 0x0A).map { Array($0) + [0x0A] }
       let known = output.json.map(\.line)

@@ -180,13 +180,13 @@ import Testing
       if round % 4 == 0 { changed.removeLast(Int.random(in: 0..<used, using: &random)) }
       try trial.write(changed, to: trial.path + "/persist/wal/" + (path.split(separator: "/").last ?? ""))
       let journal = Journal()
-      let store = try LocalLogStore(directory: trial.path + "/logs")
+      let store = try LocalLogStore(logs: trial.path + "/logs", metrics: trial.path + "/metrics")
       let engine = try PersistEngine(
         PersistEngine.Settings(logDirectory: trial.path + "/persist/wal", wal: Configuration().persist.wal),
         logs: store, records: MemoryStateStore(), logger: journal.logger)
       try engine.close()
       let scanner = try LogScanner(
-        streams: LogStream.allCases.map { [try store.pages(job, $0, LogRange())] }, query: LogQuery(job: job))
+        streams: StoredStream.logs.map { [try store.pages(job, $0, LogRange())] }, query: LogQuery(job: job))
       var given: [UInt8] = []
       while true {
         let batch = try scanner.next()

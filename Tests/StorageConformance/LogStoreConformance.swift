@@ -17,7 +17,7 @@ enum Backend: String, CaseIterable, Sendable {
       var template = Array("/tmp/joblet-store-XXXXXX".utf8CString)
       let directory = String(cString: mkdtemp(&template))
       defer { try? FileManager.default.removeItem(atPath: directory) }
-      try body(try LocalLogStore(directory: directory))
+      try body(try LocalLogStore(logs: directory + "/logs", metrics: directory + "/metrics"))
     }
   }
 }
@@ -31,7 +31,7 @@ enum Backend: String, CaseIterable, Sendable {
     while !rest.isEmpty {
       let some = rest.prefix(Int.random(in: 1...12, using: &random))
       rest = rest.dropFirst(some.count)
-      for stream in LogStream.allCases {
+      for stream in StoredStream.logs {
         let part = some.filter { $0.info.stream == stream }
         if !part.isEmpty { try store.append(part, job: job, stream: stream) }
       }
@@ -86,8 +86,8 @@ enum Backend: String, CaseIterable, Sendable {
       #expect(try store.lastSeq(Self.job, .stdout) == 0)
       try Self.fill(store, sample.chunks, &random)
       try store.sync(Self.job)
-      for stream in LogStream.allCases {
-        let last = sample.lines.last { $0.stream == stream }?.seq
+      for stream in StoredStream.logs {
+        let last = sample.lines.last { StoredStream($0.stream) == stream }?.seq
         #expect(try store.lastSeq(Self.job, stream) == last)
         store.forget(Self.job)
         #expect(try store.lastSeq(Self.job, stream) == last)
