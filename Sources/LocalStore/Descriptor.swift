@@ -26,22 +26,27 @@ public enum LocalStoreError: Error, Hashable, Sendable, CustomStringConvertible 
 final class Descriptor: Sendable {
   let raw: CInt
   let path: String
+  /// Failures that a test asks for; what is opened in a directory inherits its.
+  let faults: DiskFaults?
 
-  private init(_ raw: CInt, _ path: String) {
+  private init(_ raw: CInt, _ path: String, _ faults: DiskFaults?) {
     self.raw = raw
     self.path = path
+    self.faults = faults
   }
 
   deinit { close(raw) }
 
   /// Opens `name` in `directory`, never through a symbolic link. Nil if it does not exist.
-  static func open(_ name: String, in directory: Descriptor?, flags: CInt, mode: mode_t = 0o640) throws(LocalStoreError)
-    -> Descriptor?
-  {
+  static func open(
+    _ name: String, in directory: Descriptor?, flags: CInt, mode: mode_t = 0o640, faults: DiskFaults? = nil
+  ) throws(LocalStoreError) -> Descriptor? {
     let path = directory.map { "\($0.path)/\(name)" } ?? name
+    let faults = directory?.faults ?? faults
+    if let refusal = faults?.refusal(of: .open, path) { throw .system(call: "open", path: path, errno: refusal.errno) }
     while true {
       let raw = openat(directory?.raw ?? AT_FDCWD, name, flags | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, mode)
-      if raw >= 0 { return Descriptor(raw, path) }
+      if raw >= 0 { return Descriptor(raw, path, faults) }
       if errno == EINTR { continue }
       if errno == ENOENT { return nil }
       throw .system(call: "open", path: path, errno: errno)
@@ -78,6 +83,10 @@ final class Descriptor: Sendable {
   }
 
   func write(_ bytes: UnsafeRawBufferPointer, at offset: UInt64) throws(LocalStoreError) {
+    if let refusal = faults?.refusal(of: .write, path) {
+      _ = pwrite(raw, bytes.baseAddress, min(refusal.written, bytes.count), off_t(offset))
+      throw .system(call: "write", path: path, errno: refusal.errno)
+    }
     var done = 0
     while done < bytes.count {
       let count = pwrite(raw, bytes.baseAddress.map { $0 + done }, bytes.count - done, off_t(offset) + off_t(done))
@@ -97,11 +106,15 @@ final class Descriptor: Sendable {
 
   /// fdatasync(2) of a file. One failure is final: the kernel may have dropped the pages.
   func syncData() throws(LocalStoreError) {
+    if let refusal = faults?.refusal(of: .sync, path) {
+      throw .system(call: "fdatasync", path: path, errno: refusal.errno)
+    }
     guard fdatasync(raw) == 0 else { throw .system(call: "fdatasync", path: path, errno: errno) }
   }
 
   /// fsync(2): of a directory, so that its entries last.
   func sync() throws(LocalStoreError) {
+    if let refusal = faults?.refusal(of: .sync, path) { throw .system(call: "fsync", path: path, errno: refusal.errno) }
     guard fsync(raw) == 0 else { throw .system(call: "fsync", path: path, errno: errno) }
   }
 }
