@@ -17,9 +17,14 @@ public final class LocalLogStore: LogStore {
   public let name = "local"
 
   /// Opens the directories, making them where they are missing.
-  public init(logs: String, metrics: String) throws {
-    self.logs = try StoreRoot(logs)
-    self.metrics = try StoreRoot(metrics)
+  public convenience init(logs: String, metrics: String) throws {
+    try self.init(logs: logs, metrics: metrics, faults: nil)
+  }
+
+  /// - Parameter faults: failures that a test asks for.
+  package init(logs: String, metrics: String, faults: DiskFaults?) throws {
+    self.logs = try StoreRoot(logs, faults: faults)
+    self.metrics = try StoreRoot(metrics, faults: faults)
   }
 
   private func root(_ stream: StoredStream) -> StoreRoot { stream == .metrics ? metrics : logs }

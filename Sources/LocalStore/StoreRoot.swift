@@ -6,15 +6,15 @@ struct StoreRoot: Sendable {
   let descriptor: Descriptor
 
   /// Opens the directory, making it where it is missing.
-  init(_ path: String) throws(LocalStoreError) {
+  init(_ path: String, faults: DiskFaults? = nil) throws(LocalStoreError) {
     if mkdir(path, 0o750) != 0, errno != EEXIST {
       throw .system(call: "mkdir", path: path, errno: errno)
     }
-    try self.init(existing: path)
+    try self.init(existing: path, faults: faults)
   }
 
-  init(existing path: String) throws(LocalStoreError) {
-    guard let root = try Descriptor.open(path, in: nil, flags: O_RDONLY | O_DIRECTORY) else {
+  init(existing path: String, faults: DiskFaults? = nil) throws(LocalStoreError) {
+    guard let root = try Descriptor.open(path, in: nil, flags: O_RDONLY | O_DIRECTORY, faults: faults) else {
       throw .system(call: "open", path: path, errno: ENOENT)
     }
     descriptor = root
