@@ -36,6 +36,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case queryMetrics = 21
   /// → ``done`` with persist's own metrics as Prometheus text (the text exposition format 0.0.4).
   case statistics = 22
+  /// [``SweepRequest``] → `sweep` frames, each a JSON list of ``SweptJob``, as they go; then ``done`` with ``SweepTotals``.
+  case sweep = 23
 
   // exec.sock.
   /// [``RunRequest``] → `record`.
