@@ -56,30 +56,3 @@ public struct LogQuery: Codable, Hashable, Sendable {
     self.throughSeq = throughSeq
   }
 }
-
-/// Which of the stored records are asked for, newest first. Every condition holds at once.
-public struct RecordQuery: Codable, Hashable, Sendable {
-  /// Any of these; nil for every status.
-  public var statuses: [JobStatus]?
-  /// Bounds of `created_at`, both inclusive.
-  public var since: Timestamp?
-  public var until: Timestamp?
-  /// Text that the job's ID, name, command, arguments, owner or labels contain, letters of either case alike (ASCII).
-  public var text: String?
-  /// Records older than this one: where the page before ended.
-  public var before: JobID?
-  /// 1 to 1000.
-  public var limit: Int
-
-  public init(
-    statuses: [JobStatus]? = nil, since: Timestamp? = nil, until: Timestamp? = nil, text: String? = nil,
-    before: JobID? = nil, limit: Int = 100
-  ) {
-    self.statuses = statuses
-    self.since = since
-    self.until = until
-    self.text = text
-    self.before = before
-    self.limit = limit
-  }
-}

@@ -63,6 +63,15 @@ public struct PingReply: Codable, Hashable, Sendable {
   }
 }
 
+/// Ends the answer to ``FrameType/listRecords``.
+public struct RecordsEnd: Codable, Hashable, Sendable {
+  /// Where the listing goes on (``JobletModel/RecordQuery/before``); absent if there is nothing more. A page with less than
+  /// it was asked for may have a next one: a search gives what it found when its time is up.
+  public var next: JobID?
+
+  public init(next: JobID? = nil) { self.next = next }
+}
+
 /// Asks exec to run a job.
 public struct RunRequest: Codable, Hashable, Sendable {
   public var request: JobRequest

@@ -103,7 +103,7 @@ final class Intake: Sendable {
       return state.unsealedBytes > maxUnsealed / 2
     }
     // After the lines: whoever sees a record that says how the job ended may take it that all its lines can be read.
-    for record in plan.newRecords { try records.put(record) }
+    try records.put(plan.newRecords)
     if relief { requestRelief() }
     return (plan, written.batch)
   }

@@ -32,6 +32,8 @@ struct QueryService: Sendable {
         try await refuse(frame, connection, "\(error)")
       } catch let error as LocalStoreError {
         try await refuse(frame, connection, "\(error)")
+      } catch let error as StateStoreError {
+        try await refuse(frame, connection, "\(error)")
       }
     }
   }
@@ -70,20 +72,18 @@ struct QueryService: Sendable {
   }
 
   private func listRecords(_ query: RecordQuery, _ connection: FrameConnection) async throws {
-    guard (1...1000).contains(query.limit) else {
-      throw Problem(.invalidField, "limit is \(query.limit); allowed: 1 to 1000", field: "limit")
-    }
+    try query.check()
     let records = intake.records
     let page = try await pool.run { try records.list(query) }
     var frames: [Frame] = []
-    for record in page {
+    for record in page.records {
       frames.append(try Frame(FrameHeader(.record, job: record.id, seq: record.version), json: record))
       if frames.count == 64 {
         try await connection.send(frames)
         frames = []
       }
     }
-    try await connection.send(frames + [Frame(FrameHeader(.done))])
+    try await connection.send(frames + [try Frame(FrameHeader(.done), json: RecordsEnd(next: page.next))])
   }
 
   private func queryLogs(_ query: LogQuery, _ connection: FrameConnection) async throws {

@@ -115,7 +115,7 @@ struct Replay {
     }
     guard !intake.monitor.withLock({ $0.deleted.contains(job) }) else { return }
     switch frame.header.type {
-    case .record: try intake.records.put(JSONDecoder().decode(JobRecord.self, from: Data(frame.payload)))
+    case .record: try intake.records.put([JSONDecoder().decode(JobRecord.self, from: Data(frame.payload))])
     case .log: try replayLog(frame, segment: segment)
     case .end:
       try load(job)

@@ -19,17 +19,17 @@ public final class MemoryStateStore: StateStore {
     self.capacity = max(1, capacity)
   }
 
-  @discardableResult
-  public func put(_ record: JobRecord) -> Bool {
+  public func put(_ new: [JobRecord]) {
     records.withLock { records in
-      if let known = records.byID[record.id] {
-        guard record.version > known.version else { return false }
-      } else {
-        makeRoom(&records)
-        records.ids.insert(record.id, at: records.ids.firstIndex(notBelow: record.id))
+      for record in new {
+        if let known = records.byID[record.id] {
+          guard record.version > known.version else { continue }
+        } else {
+          makeRoom(&records)
+          records.ids.insert(record.id, at: records.ids.firstIndex(notBelow: record.id))
+        }
+        records.byID[record.id] = record
       }
-      records.byID[record.id] = record
-      return true
     }
   }
 
@@ -43,16 +43,19 @@ public final class MemoryStateStore: StateStore {
 
   public func get(_ id: JobID) -> JobRecord? { records.withLock { $0.byID[id] } }
 
-  public func list(_ query: RecordQuery) -> [JobRecord] {
+  public func list(_ query: RecordQuery) -> RecordPage {
     records.withLock { records in
-      var found: [JobRecord] = []
+      var page = RecordPage(records: [])
       let end = query.before.map { records.ids.firstIndex(notBelow: $0) } ?? records.ids.count
       for id in records.ids[..<end].reversed() {
-        guard found.count < query.limit else { break }
-        guard let record = records.byID[id] else { continue }
-        if query.statuses?.contains(record.status) ?? true { found.append(record) }
+        guard let record = records.byID[id], query.matches(record) else { continue }
+        if page.records.count == query.limit {
+          page.next = page.records.last?.id
+          break
+        }
+        page.records.append(record)
       }
-      return found
+      return page
     }
   }
 
@@ -64,6 +67,11 @@ public final class MemoryStateStore: StateStore {
       return true
     }
   }
+
+  /// Nothing to do: memory has no stable storage.
+  public func sync() {}
+
+  public func close() {}
 }
 
 extension [JobID] {

@@ -1,20 +1,43 @@
 import JobletModel
 
-/// Where the records of jobs are kept. Calls may block.
+/// Where the records of jobs are kept. Every call may block, and any thread may make it.
 public protocol StateStore: Sendable {
   /// The backend's name as the configuration writes it.
   var name: String { get }
 
-  /// Keeps a record unless one of the same or a higher version is there already: a record that comes again changes nothing.
-  /// - Returns: true if it was news.
-  @discardableResult
-  func put(_ record: JobRecord) throws -> Bool
+  /// Keeps records, all of them or, if it throws, none. A record is passed over if one of the same or a higher version is
+  /// there already, so what comes again changes nothing.
+  ///
+  /// A crash of the process loses nothing that was put; a power cut may, until ``sync()`` returns.
+  func put(_ records: [JobRecord]) throws(StateStoreError)
 
-  func get(_ id: JobID) throws -> JobRecord?
+  func get(_ id: JobID) throws(StateStoreError) -> JobRecord?
 
   /// Records that the query asks for, newest first (job IDs sort by time).
-  func list(_ query: RecordQuery) throws -> [JobRecord]
+  ///
+  /// The work for one page is bounded: a search for something rare may give a page with less than
+  /// ``JobletModel/RecordQuery/limit`` records, even none, and say where it goes on.
+  func list(_ query: RecordQuery) throws(StateStoreError) -> RecordPage
 
-  /// Removes a record. False if there was none.
-  func delete(_ id: JobID) throws -> Bool
+  /// Removes a record; it is gone for good when this returns.
+  /// - Returns: false if there was none.
+  func delete(_ id: JobID) throws(StateStoreError) -> Bool
+
+  /// Everything that was put before this call is on stable storage when it returns.
+  func sync() throws(StateStoreError)
+
+  /// Syncs and lets go of the storage. No other call may come after it.
+  func close() throws(StateStoreError)
+}
+
+/// A page of records, newest first.
+public struct RecordPage: Hashable, Sendable {
+  public var records: [JobRecord]
+  /// The next page's ``JobletModel/RecordQuery/before``; nil if there is nothing more.
+  public var next: JobID?
+
+  public init(records: [JobRecord], next: JobID? = nil) {
+    self.records = records
+    self.next = next
+  }
 }

@@ -37,13 +37,11 @@ actor FakePersist {
       try await connection.send(Frame(FrameHeader(.record), json: record))
     case .listRecords:
       let query: RecordQuery = try frame.decode()
-      let found = records.values.filter { record in
-        (query.statuses?.contains(record.status) ?? true) && query.before.map { record.id < $0 } ?? true
-      }
-      for record in found.sorted(by: { $0.id > $1.id }).prefix(query.limit) {
-        try await connection.send(Frame(FrameHeader(.record), json: record))
-      }
-      try await connection.send(Frame(FrameHeader(.done)))
+      let found = records.values.filter { query.matches($0) }.sorted(by: { $0.id > $1.id })
+      let page = found.prefix(query.limit)
+      for record in page { try await connection.send(Frame(FrameHeader(.record), json: record)) }
+      let next = found.count > page.count ? page.last?.id : nil
+      try await connection.send(Frame(FrameHeader(.done), json: RecordsEnd(next: next)))
     case .deleteJobData:
       guard records[frame.header.job] != nil || lines[frame.header.job] != nil else {
         throw Problem(.notFound, "there is no such job")
