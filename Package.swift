@@ -184,5 +184,6 @@ let package = Package(
     benchmark("start", ["BenchmarkKit"]),
     benchmark("ingest", ["BenchmarkKit"]),
     benchmark("stalled", ["BenchmarkKit"]),
+    benchmark("persist", ["BenchmarkKit", "JobletWire", "JobletModel"]),
   ]
 )

@@ -11,6 +11,8 @@ public struct Figure {
   public var count: Int
   /// Whether the jobs ran with resource limits; nil where that means nothing.
   public var limits: Bool?
+  /// What a reader must know beside it.
+  public var note: String?
 
   public init(_ name: String, _ value: Double, _ unit: String, count: Int, limits: Bool? = nil) {
     self.name = name
@@ -41,6 +43,7 @@ public struct Figure {
     }
     line += ",\"n\":\(count)"
     if let limits { line += ",\"limits\":\(limits)" }
+    if let note { line += ",\"note\":\"\(note)\"" }
     Swift.print(line + "}")
     fflush(nil)
   }
