@@ -120,6 +120,32 @@ final class Descriptor: Sendable {
 }
 
 extension Descriptor {
+  /// The entries of a directory but `.` and `..`. One that goes meanwhile may be missing.
+  func entries() throws(LocalStoreError) -> [(name: String, isDirectory: Bool)] {
+    // A descriptor of its own: a copy would share its place in the directory with others.
+    guard let fresh = try Descriptor.open(".", in: self, flags: O_RDONLY | O_DIRECTORY) else { return [] }
+    let copy = dup(fresh.raw)
+    guard copy >= 0, let listing = fdopendir(copy) else { throw .system(call: "opendir", path: path, errno: errno) }
+    defer { closedir(listing) }
+    var found: [(name: String, isDirectory: Bool)] = []
+    while true {
+      errno = 0
+      guard let entry = readdir(listing) else {
+        guard errno == 0 else { throw .system(call: "readdir", path: path, errno: errno) }
+        return found
+      }
+      let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
+      if name == "." || name == ".." { continue }
+      var isDirectory = Int32(entry.pointee.d_type) == Int32(DT_DIR)
+      if Int32(entry.pointee.d_type) == Int32(DT_UNKNOWN) {  // some file systems do not say
+        var status = stat()
+        isDirectory =
+          fstatat(raw, name, &status, AT_SYMLINK_NOFOLLOW) == 0 && status.st_mode & S_IFMT == S_IFDIR
+      }
+      found.append((name, isDirectory))
+    }
+  }
+
   /// Removes every entry of a directory: files and links by their own name. A directory inside is an error that names it.
   func removeEntries() throws(LocalStoreError) {
     let copy = dup(raw)

@@ -48,15 +48,15 @@ public final class LocalLogStore: LogStore {
     }
   }
 
-  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws {
+  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended {
     let writer = writers.withLock { $0.popLast() } ?? Unique(MemberWriter())
     defer { writers.withLock { $0.append(writer) } }
-    try files(job).state.withLock { state in
+    return try files(job).state.withLock { state in
       let (directory, isNew) = try root(stream).makeDirectory(job)
       if isNew { state.newDirectories.insert(stream) }
       var file = try state.files[stream] ?? LogFile(stream, in: directory)
       defer { state.files[stream] = file }
-      try file.append(chunks, with: writer.value, in: directory)
+      return try file.append(chunks, with: writer.value, in: directory)
     }
   }
 
@@ -113,6 +113,15 @@ public final class LocalLogStore: LogStore {
       let hadLogs = try logs.delete(job)
       return try metrics.delete(job) || hadLogs
     }
+  }
+
+  public func storedJobs() throws -> [JobID] { Array(Set(try logs.jobs()).union(try metrics.jobs())) }
+
+  public func usage(_ job: JobID) throws -> LogUsage? {
+    let all = StoredStream.allCases.map { (root($0), LogFile.name($0)) }
+    let found = try all.compactMap { try $0.usage(job, $1) }
+    guard let lastWrite = found.map(\.lastWrite).max() else { return nil }
+    return LogUsage(bytes: found.reduce(0) { $0 + $1.bytes }, lastWrite: lastWrite)
   }
 
   public func forget(_ job: JobID) { _ = jobs.withLock { $0.removeValue(forKey: job) } }

@@ -79,9 +79,9 @@ struct LogFile {
 
   /// Appends lines as one member or several. A failure leaves the file's whole members as they were.
   mutating func append(_ chunks: [LogChunk], with writer: MemberWriter, in directory: Descriptor)
-    throws(LocalStoreError)
+    throws(LocalStoreError) -> LogAppended
   {
-    guard let first = chunks.first else { return }
+    guard let first = chunks.first else { return LogAppended() }
     guard first.info.firstSeq > lastSeq else {
       throw .outOfOrder("\(directory.path)/\(name) ends at line \(lastSeq); line \(first.info.firstSeq) can't follow")
     }
@@ -99,6 +99,7 @@ struct LogFile {
         try appendMember(LogPageInfo(summary: chunks[start..<end]), writer, file)
         start = end
       }
+      return LogAppended(members: nextIndex - before.nextIndex, bytes: length - before.length)
     } catch {
       self = before
       unsynced = file

@@ -1,5 +1,6 @@
 import Glibc
 import JobletModel
+import LogStore
 
 /// A directory with one directory a job in it. Entries are opened by name, one by one, never through a link.
 struct StoreRoot: Sendable {
@@ -54,6 +55,27 @@ struct StoreRoot: Sendable {
     }
     try descriptor.sync()
     return true
+  }
+
+  /// The jobs that have a directory here. Whatever else lies here is passed over.
+  func jobs() throws(LocalStoreError) -> [JobID] {
+    try descriptor.entries().compactMap { entry in
+      entry.isDirectory ? JobID(entry.name) : nil
+    }
+  }
+
+  /// What one file of a job takes; its directory's time if there is a directory without that file. Nil if there is none.
+  func usage(_ job: JobID, _ name: String) throws(LocalStoreError) -> LogUsage? {
+    guard let directory = try directory(job) else { return nil }
+    var status = stat()
+    if fstatat(directory.raw, name, &status, AT_SYMLINK_NOFOLLOW) != 0 {
+      guard errno == ENOENT else { throw .system(call: "stat", path: "\(path(job))/\(name)", errno: errno) }
+      status = try directory.status()
+      status.st_size = 0
+    }
+    let written = status.st_mtim
+    let time = Timestamp(nanoseconds: Int64(written.tv_sec) * 1_000_000_000 + Int64(written.tv_nsec))
+    return LogUsage(bytes: Int64(status.st_size), lastWrite: time)
   }
 
   func freeBytes() throws(LocalStoreError) -> Int64 {

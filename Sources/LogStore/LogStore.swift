@@ -11,7 +11,8 @@ public protocol LogStore: Sendable {
 
   /// Appends lines above everything the stream has. When it returns, ``pages(_:_:_:)`` gives them; after ``sync(_:)`` they are safe.
   /// A failure leaves the stream as it was.
-  func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws
+  @discardableResult
+  func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended
 
   /// Returns when everything appended to the job is on stable storage. Never call it again for a job after it threw: the
   /// kernel may have dropped what it could not write. Only a replay of the log mends that.
@@ -34,11 +35,41 @@ public protocol LogStore: Sendable {
   /// True if the store has anything of the job.
   func contains(_ job: JobID) throws -> Bool
 
+  /// Every job that the store has something of, in no order. What else lies about is passed over.
+  func storedJobs() throws -> [JobID]
+
+  /// What a job's data takes. Nil if there is none.
+  func usage(_ job: JobID) throws -> LogUsage?
+
   /// Drops what is only remembered of the job to be faster.
   func forget(_ job: JobID)
 
   /// Free bytes where the data goes; nil where that means nothing.
   func freeBytes() throws -> Int64?
+}
+
+/// What ``LogStore/append(_:job:stream:)`` wrote.
+public struct LogAppended: Hashable, Sendable {
+  /// gzip members, or what else the store keeps lines in.
+  public var members: UInt64
+  /// Bytes they take.
+  public var bytes: UInt64
+
+  public init(members: UInt64 = 0, bytes: UInt64 = 0) {
+    self.members = members
+    self.bytes = bytes
+  }
+}
+
+/// What a job's data takes, and when it was written last.
+public struct LogUsage: Hashable, Sendable {
+  public var bytes: Int64
+  public var lastWrite: Timestamp
+
+  public init(bytes: Int64, lastWrite: Timestamp) {
+    self.bytes = bytes
+    self.lastWrite = lastWrite
+  }
 }
 
 /// What ``LogStore/recover(_:_:logFrom:)`` cut off.

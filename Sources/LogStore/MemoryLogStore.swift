@@ -17,12 +17,13 @@ public final class MemoryLogStore: LogStore {
 
   public let name = "memory"
 
-  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws {
-    guard !chunks.isEmpty else { return }
+  public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended {
+    guard !chunks.isEmpty else { return LogAppended() }
     var encoder = LogLineEncoder()
     for chunk in chunks { chunk.encode(into: &encoder) }
     let page = Page(info: LogPageInfo(summary: chunks[...]), bytes: Array(encoder.bytes))
     streams.withLock { $0[Key(job: job, stream: stream), default: []].append(page) }
+    return LogAppended(members: 1, bytes: UInt64(page.bytes.count))
   }
 
   public func sync(_ job: JobID) throws {}
@@ -47,6 +48,17 @@ public final class MemoryLogStore: LogStore {
 
   public func contains(_ job: JobID) throws -> Bool {
     streams.withLock { streams in StoredStream.allCases.contains { streams[Key(job: job, stream: $0)] != nil } }
+  }
+
+  public func storedJobs() throws -> [JobID] { streams.withLock { Array(Set($0.keys.map(\.job))) } }
+
+  public func usage(_ job: JobID) throws -> LogUsage? {
+    streams.withLock { streams in
+      let pages = StoredStream.allCases.flatMap { streams[Key(job: job, stream: $0)] ?? [] }
+      return pages.map(\.info.latest).max().map {
+        LogUsage(bytes: Int64(pages.reduce(0) { $0 + $1.bytes.count }), lastWrite: $0)
+      }
+    }
   }
 
   public func forget(_ job: JobID) {}

@@ -22,6 +22,8 @@ struct BatchPlan {
   private(set) var fault: PersistError?
   /// The line that was refused with a ``PersistError/gap(job:expected:received:)``.
   private(set) var refused: (job: JobID, seq: UInt64)?
+  /// Lines that were here before.
+  private(set) var duplicates: UInt64 = 0
 
   /// Where each job's counter will stand after this batch.
   private var reached: [JobID: UInt64] = [:]
@@ -59,6 +61,7 @@ struct BatchPlan {
   private mutating func planLog(_ frame: ReceivedFrame, _ entry: JobEntry?) {
     guard let entry, let info = frame.header.chunk else { return }
     let last = reached[entry.job] ?? entry.lastSeq
+    if info.firstSeq <= last { duplicates += min(info.lastSeq, last) - info.firstSeq + 1 }
     if info.lastSeq <= last {  // it came before
       acknowledge(.log, entry.job, last)
       return

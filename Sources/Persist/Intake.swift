@@ -50,6 +50,9 @@ final class Intake: Sendable {
   let maxUnsealed: Int
   let maxLog: Int
   let logger: Logger
+  let statistics: Statistics
+  /// Whether new jobs are taken on: writers are told, pings say it.
+  let board = ConditionBoard()
   /// Held from a batch's check until it is applied: the log's order is the order in which lines are applied.
   let order = Monitor<Void>(())
 
@@ -57,8 +60,9 @@ final class Intake: Sendable {
 
   init(
     log: WriteAheadLog, logs: any LogStore, records: any StateStore, settings: Configuration.Persist.WAL,
-    logger: Logger
+    statistics: Statistics, logger: Logger
   ) {
+    self.statistics = statistics
     self.log = log
     self.logs = logs
     self.records = records
@@ -91,12 +95,15 @@ final class Intake: Sendable {
   private func takeInOrder(_ frames: [ReceivedFrame]) throws -> (plan: BatchPlan, batch: UInt64?) {
     for frame in frames where frame.header.type != .record { try load(frame.header.job) }
     var plan = monitor.withLock { BatchPlan(frames, $0) }
+    statistics.count(plan)
     plan.dropKnownRecords(try plan.newRecords.filter { try isNews($0) })
     guard !plan.accepted.isEmpty else {
       monitor.withLock { remember(plan.refused, &$0) }
       return (plan, log.lastBatch)
     }
-    let written = try log.append(plan.parts)
+    let parts = plan.parts
+    let written = try log.append(parts)
+    statistics.count(batch: parts)
     let relief = monitor.withLock { state in
       apply(plan.accepted, segment: written.segment, &state)
       remember(plan.refused, &state)
@@ -104,6 +111,7 @@ final class Intake: Sendable {
     }
     // After the lines: whoever sees a record that says how the job ended may take it that all its lines can be read.
     try records.put(plan.newRecords)
+    statistics.records.wrappingAdd(UInt64(plan.newRecords.count), ordering: .relaxed)
     if relief { requestRelief() }
     return (plan, written.batch)
   }
@@ -139,6 +147,7 @@ final class Intake: Sendable {
           info, frame.payload, after: entry.lastSeq, segment: segment)
         entry.lastSeq = info.lastSeq
         state.acceptedLines += UInt64(info.count)
+        statistics.lines.wrappingAdd(UInt64(info.count), ordering: .relaxed)
       case .end:
         if frame.header.seq > entry.lastSeq { reportLoss(entry.job, entry.lastSeq + 1, frame.header.seq) }
         entry.endSeq = frame.header.seq
@@ -150,6 +159,7 @@ final class Intake: Sendable {
   }
 
   private func reportLoss(_ job: JobID, _ first: UInt64, _ last: UInt64) {
+    statistics.dropped.wrappingAdd(last - first + 1, ordering: .relaxed)
     logger.error("job \(job): lines \(first) to \(last) are lost: they are not stored, and the sender has them no more")
   }
 

@@ -44,6 +44,11 @@ final class JobEntry {
 
   var hasUnsealed: Bool { StoredStream.allCases.contains { !self[$0].isEmpty } }
 
+  /// Lines and samples that are in no file yet.
+  var unsealedLines: UInt64 {
+    StoredStream.allCases.reduce(0) { $0 + self[$1].all.reduce(0) { $0 + UInt64($1.info.count) } }
+  }
+
   /// True if a seal has something to do now.
   var isDue: Bool {
     sealsAll ? hasUnsealed : StoredStream.allCases.contains { self[$0].isFull || self[$0].isSealing }

@@ -8,15 +8,19 @@ import Logging
 struct Keeper: Sendable {
   let intake: Intake
   let settings: Configuration.Persist.WAL
+  let space: SpaceWatch
   /// Called on every turn, for the watchdog.
   let beat: @Sendable () -> Void
 
   /// A job that was not heard of for so long leaves memory; it is looked up again when it speaks.
   private static let idle: UInt64 = 600 * 1_000_000_000
+  /// How often the free space is looked at.
+  private static let lookInterval: UInt64 = 1_000_000_000
 
   /// The thread's life: until the intake stops; then everything is sealed and synced once more by ``finish()``.
   func run() {
     var lastSync = Moment.now
+    var lastLook: UInt64 = 0
     let pause = min(settings.fsyncInterval, .seconds(1))
     while true {
       let isStopping = intake.monitor.wait(.settled, timeout: pause) { state -> Bool? in
@@ -25,6 +29,10 @@ struct Keeper: Sendable {
       }
       if isStopping == true { return }
       beat()
+      if Moment.now - lastLook >= Keeper.lookInterval {
+        lastLook = Moment.now
+        space.look()
+      }
       wakeSeals()
       if settings.fsync == .interval, Moment.now - lastSync >= UInt64(settings.fsyncInterval.nanosecondCount) {
         lastSync = Moment.now
@@ -102,7 +110,7 @@ struct Keeper: Sendable {
     guard let job else { return }
     // Should it fail, the kernel may have dropped pages of the file: only a replay of the log, which still has the
     // lines, mends that, so the segment stays marked and the daemon ends.
-    let outcome = Result { try intake.logs.sync(job) }
+    let outcome = Result { try intake.statistics.fileSyncs.time { try intake.logs.sync(job) } }
     intake.monitor.withLock { _ in
       if case .success = outcome { reference.entry?.syncingSegment = nil }
       intake.monitor.signal(.settled)

@@ -10,11 +10,15 @@ struct PendingAcks {
   }
   private var waiting: [Ack] = []
   private var places: [Key: Int] = [:]
+  /// A whole condition frame that is still to be sent; a newer one takes its place.
+  private var condition: [UInt8] = []
   /// Frames that the peer is taking.
   private var bytes: [UInt8] = []
   private var sent = 0
 
-  var isEmpty: Bool { waiting.isEmpty && sent == bytes.count }
+  var isEmpty: Bool { waiting.isEmpty && condition.isEmpty && sent == bytes.count }
+
+  mutating func set(condition frame: [UInt8]) { condition = frame }
 
   mutating func add(_ acks: [Ack]) {
     for ack in acks {
@@ -39,6 +43,8 @@ struct PendingAcks {
   private mutating func encode() {
     bytes.removeAll(keepingCapacity: true)
     sent = 0
+    bytes += condition
+    condition = []
     for ack in waiting {
       let start = bytes.count
       bytes.append(contentsOf: repeatElement(0, count: FrameHeader.byteCount))

@@ -11,13 +11,25 @@ public final class PersistEngine: Sendable {
   public struct Settings: Sendable {
     public var logDirectory: String
     public var wal: Configuration.Persist.WAL
+    public var retention: Configuration.Persist.Retention
     /// Threads that seal.
     public var sealers: Int
+    /// What is free on the fullest of the disks written to; nil where that means nothing.
+    package var freeSpace: @Sendable () throws -> FreeSpace?
 
-    public init(logDirectory: String, wal: Configuration.Persist.WAL, sealers: Int = 2) {
+    /// - Parameter directories: what is written to, on whatever disks: ``Configuration/Persist/Retention/minFree`` holds
+    ///   for each.
+    public init(
+      logDirectory: String, wal: Configuration.Persist.WAL,
+      retention: Configuration.Persist.Retention = Configuration().persist.retention, directories: [String] = [],
+      sealers: Int = 2
+    ) {
       self.logDirectory = logDirectory
       self.wal = wal
+      self.retention = retention
       self.sealers = sealers
+      let all = directories + [logDirectory]
+      freeSpace = { try SpaceWatch.least(of: all) }
     }
   }
 
@@ -32,6 +44,7 @@ public final class PersistEngine: Sendable {
 
   let intake: Intake
   let keeper: Keeper
+  let house: Housekeeping
   let pool: BlockingPool
   private let settings: Settings
   private let logger: Logger
@@ -40,18 +53,30 @@ public final class PersistEngine: Sendable {
   /// Opens the log, replays it and starts to seal.
   /// - Parameters:
   ///   - beat: called by the loop that keeps time, for the watchdog.
+  ///   - onCondition: called when new jobs are refused from now on for want of space, and when they are taken on again.
   ///   - progress: called while the log is replayed: segments done, segments in all.
   public init(
     _ settings: Settings, logs: any LogStore, records: any StateStore, logger: Logger,
-    beat: @escaping @Sendable () -> Void = {}, progress: @escaping (Int, Int) -> Void = { _, _ in }
+    beat: @escaping @Sendable () -> Void = {}, onCondition: @escaping @Sendable (StoreCondition) -> Void = { _ in },
+    progress: @escaping (Int, Int) -> Void = { _, _ in }
   ) throws {
     self.settings = settings
     self.logger = logger
+    let statistics = Statistics()
     let log = try WriteAheadLog(
-      directory: settings.logDirectory, policy: settings.wal.fsync, maxSize: settings.wal.maxSize)
-    let intake = Intake(log: log, logs: logs, records: records, settings: settings.wal, logger: logger)
+      directory: settings.logDirectory, policy: settings.wal.fsync, maxSize: settings.wal.maxSize,
+      statistics: statistics)
+    let intake = Intake(
+      log: log, logs: logs, records: records, settings: settings.wal, statistics: statistics, logger: logger)
     self.intake = intake
-    keeper = Keeper(intake: intake, settings: settings.wal, beat: beat)
+    let space = SpaceWatch(
+      board: intake.board, minFree: settings.retention.minFree, logger: logger, measure: settings.freeSpace,
+      onTurn: onCondition)
+    space.look()
+    keeper = Keeper(intake: intake, settings: settings.wal, space: space, beat: beat)
+    house = Housekeeping(
+      intake: intake, space: space, sweeper: Sweeper(intake: intake, settings: settings.retention, logger: logger),
+      isSyncing: settings.wal.fsync != .never)
     pool = try BlockingPool(threads: 4)
     let sealer = Sealer(intake: intake)
     sealers = try (0..<max(1, settings.sealers)).map { try WorkerThread("seal-\($0)") { sealer.run() } }
@@ -77,6 +102,24 @@ public final class PersistEngine: Sendable {
     keeper.run()
     if let failure = intake.monitor.withLock({ $0.failure }) { throw failure }
   }
+
+  /// The loop that removes what `persist.retention` does not keep; returns after ``close()`` began.
+  public func keepSweeping() { house.sweeper.run() }
+
+  /// One sweep, beside those of ``keepSweeping()``.
+  /// - Parameter report: called with each job that went, or in a dry run would.
+  public func sweep(_ request: SweepRequest, report: (SweptJob) throws -> Void = { _ in }) throws -> SweepTotals {
+    try house.sweeper.sweep(request, report: report)
+  }
+
+  /// Takes the bounds of a configuration that was read again.
+  public func apply(_ retention: Configuration.Persist.Retention) { house.apply(retention) }
+
+  /// Whether new jobs are taken on.
+  public var condition: StoreCondition { intake.board.condition }
+
+  /// What persist counts, as Prometheus text.
+  package func statistics() throws -> String { try house.statistics() }
 
   /// Answers a query that walks the whole way, to prove that it works.
   public func selfTest() throws {
@@ -117,7 +160,7 @@ public final class PersistEngine: Sendable {
 
   /// Serves one connection of the query socket.
   package func answer(_ connection: FrameConnection) async throws {
-    try await QueryService(intake: intake, pool: pool, logger: logger).handle(connection)
+    try await QueryService(intake: intake, pool: pool, house: house, logger: logger).handle(connection)
   }
 
   /// Bytes of lines that wait in memory, and of the log's segments.

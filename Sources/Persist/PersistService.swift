@@ -52,6 +52,7 @@ public struct PersistService: Service {
     let engine = try await open(configuration)
     try await WorkerThread.run("self-test") { try engine.selfTest() }
     try makeOlderName(configuration)
+    context.reload.onReload("persist.retention") { engine.apply($0.persist.retention) }
 
     let server = try engine.writeServer(
       listening: ipc.descriptor, maxPayload: Int(configuration.persist.ipc.maxMessageSize),
@@ -84,6 +85,8 @@ public struct PersistService: Service {
     let cores = sysconf(CInt(_SC_NPROCESSORS_ONLN))
     let settings = PersistEngine.Settings(
       logDirectory: storage.baseDir + "/persist/wal", wal: configuration.persist.wal,
+      retention: configuration.persist.retention,
+      directories: [storage.local.logs.directory, storage.local.metrics.directory],
       sealers: min(max(cores - 1, 1), 8))
     let engine = try await WorkerThread.run("replay") {
       try PersistEngine(
@@ -91,6 +94,9 @@ public struct PersistService: Service {
         logs: try LocalLogStore(logs: storage.local.logs.directory, metrics: storage.local.metrics.directory),
         records: MemoryStateStore(),
         logger: logger, beat: { heart.beat() },
+        onCondition: {
+          manager.status($0.reason.map { "no new jobs: \($0)" } ?? "serving: new jobs are taken on again")
+        },
         progress: { done, all in manager.status("replaying the write-ahead log: \(done) of \(all) segments") })
     }
     let found = engine.recovery
@@ -106,6 +112,7 @@ public struct PersistService: Service {
     try await withThrowingTaskGroup(of: Void.self) { group in
       group.addTask { try await queries.run() }
       group.addTask { try await WorkerThread.run("keeper") { try engine.keepTime() } }
+      group.addTask { try await WorkerThread.run("sweeper") { engine.keepSweeping() } }
       group.addTask {
         while true {
           try await Task.sleep(for: .seconds(10))
@@ -145,6 +152,7 @@ extension PersistEngine {
   /// A sentence for `systemctl status`.
   var status: String {
     let jobs = intake.monitor.withLock { $0.jobs.values.filter { $0.endSeq == nil }.count }
-    return "serving: \(jobs) jobs writing, \(acceptedLines) lines taken in, backend \(intake.logs.name)"
+    let serving = "serving: \(jobs) jobs writing, \(acceptedLines) lines taken in, backend \(intake.logs.name)"
+    return condition.reason.map { "\(serving); no new jobs: \($0)" } ?? serving
   }
 }

@@ -11,6 +11,7 @@ import StateStore
 struct QueryService: Sendable {
   let intake: Intake
   let pool: BlockingPool
+  let house: Housekeeping
   let logger: Logger
 
   /// How long a query waits until a line is applied that its asker was told is written.
@@ -45,14 +46,19 @@ struct QueryService: Sendable {
   }
 
   private func answer(_ frame: Frame, _ connection: FrameConnection) async throws {
+    let start = Moment.now
+    defer { intake.statistics.queries(frame.header.type).record(nanoseconds: Moment.now - start) }
     let job = frame.header.job
     switch frame.header.type {
     case .ping:
-      let intake = intake
-      let reply = try await pool.run {
-        PingReply(version: jobletVersion, backend: intake.logs.name, freeBytes: try intake.logs.freeBytes())
-      }
+      let house = house
+      let reply = try await pool.run { try house.ping() }
       try await connection.send(Frame(FrameHeader(.done), json: reply))
+    case .statistics:
+      let house = house
+      let text = try await pool.run { try house.statistics() }
+      try await connection.send(Frame(FrameHeader(.done), payload: ByteBuffer(string: text)))
+    case .sweep: try await sweep(try frame.decode(), connection)
     case .queryLogs: try await queryLogs(try frame.decode(), connection)
     case .listRecords: try await listRecords(try frame.decode(), connection)
     case .getRecord:
@@ -69,6 +75,21 @@ struct QueryService: Sendable {
       try await connection.send(Frame(FrameHeader(.done, job: job)))
     default: throw FrameError.unexpected(frame.header.type)
     }
+  }
+
+  private func sweep(_ request: SweepRequest, _ connection: FrameConnection) async throws {
+    let house = house
+    // A thread of its own: it deletes, and it may wait for another sweep.
+    let (jobs, totals) = try await WorkerThread.run("sweep") {
+      var jobs: [SweptJob] = []
+      let totals = try house.sweeper.sweep(request) { jobs.append($0) }
+      return (jobs, totals)
+    }
+    for start in stride(from: 0, to: jobs.count, by: 500) {
+      let part = Array(jobs[start..<min(start + 500, jobs.count)])
+      try await connection.send(Frame(FrameHeader(.sweep), json: part))
+    }
+    try await connection.send(Frame(FrameHeader(.done), json: totals))
   }
 
   private func listRecords(_ query: RecordQuery, _ connection: FrameConnection) async throws {

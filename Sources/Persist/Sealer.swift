@@ -40,7 +40,8 @@ struct Sealer: Sendable {
       }
       guard let job, !chunks.isEmpty else { continue }
       do {
-        try intake.logs.append(chunks, job: job, stream: stream)
+        let written = try intake.logs.append(chunks, job: job, stream: stream)
+        intake.statistics.count(sealed: chunks, written)
         intake.monitor.withLock { state in settle(reference, stream, &state) }
       } catch {
         failure = error

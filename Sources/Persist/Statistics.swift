@@ -1,5 +1,6 @@
 import JobletModel
 import JobletWire
+import LogStore
 import Synchronization
 
 /// What persist counts since its start. A batch, a seal, a sync or a query adds to it, never a line; adding takes no lock.
@@ -48,6 +49,25 @@ package final class Statistics: Sendable {
 
   /// Log lines and samples taken in.
   var accepted: UInt64 { lines.load(ordering: .relaxed) + samples.load(ordering: .relaxed) }
+
+  /// Counts what a plan found; before anything of it is written.
+  func count(_ plan: BatchPlan) {
+    if plan.duplicates > 0 { duplicates.wrappingAdd(plan.duplicates, ordering: .relaxed) }
+    if plan.refused != nil { gaps.wrappingAdd(1, ordering: .relaxed) }
+  }
+
+  /// Counts a batch that was written.
+  func count(batch parts: [UnsafeRawBufferPointer]) {
+    batches.wrappingAdd(1, ordering: .relaxed)
+    bytes.wrappingAdd(UInt64(parts.reduce(0) { $0 + $1.count }), ordering: .relaxed)
+  }
+
+  /// Counts what a seal wrote.
+  func count(sealed chunks: [LogChunk], _ written: LogAppended) {
+    members.wrappingAdd(written.members, ordering: .relaxed)
+    sealedBytes.wrappingAdd(written.bytes, ordering: .relaxed)
+    sealedLines.wrappingAdd(chunks.reduce(0) { $0 + UInt64($1.info.count) }, ordering: .relaxed)
+  }
 
   /// Values that are read off when someone asks.
   package struct Gauges: Sendable {

@@ -28,11 +28,16 @@ final class WriteAheadLog: Sendable {
   private let directory: LogFileHandle
   private let policy: Configuration.Persist.WAL.Fsync
   private let segmentSize: Int
+  private let statistics: Statistics
 
   /// - Parameters:
   ///   - maxSize: the bound on the whole log; a segment is an eighth of it, between 1 and 32 MiB.
-  init(directory path: String, policy: Configuration.Persist.WAL.Fsync, maxSize: Int64) throws(PersistError) {
+  init(
+    directory path: String, policy: Configuration.Persist.WAL.Fsync, maxSize: Int64,
+    statistics: Statistics = Statistics()
+  ) throws(PersistError) {
     self.policy = policy
+    self.statistics = statistics
     segmentSize = Int(min(max(maxSize / 8, 1 << 20), 32 << 20))
     for parent in [LogFileHandle.parent(path), path] where mkdir(parent, 0o750) != 0 && errno != EEXIST {
       throw .system(call: "mkdir", path: parent, errno: errno)
@@ -151,12 +156,14 @@ final class WriteAheadLog: Sendable {
   private func sync(through batch: UInt64, _ onGivenUp: (PersistError) -> Void) throws(PersistError) {
     try durable.withLock { durable throws(PersistError) in
       guard durable < batch else { return }
+      // Read before the files are taken: what is counted by now was written to one of them.
+      let counted = statistics.accepted
       let (files, last, number) = state.withLock { state in
         defer { state.unsynced = [] }
         return (state.unsynced + (state.active.map { [$0] } ?? []), state.nextBatch - 1, state.activeNumber)
       }
       do throws(PersistError) {
-        for file in files { try file.syncData() }
+        for file in files { try statistics.logSyncs.time(file.syncData) }
       } catch {
         // Never tried again: after a failure the kernel may say "done" for pages it dropped. A segment that was begun
         // meanwhile is sound and stays.
@@ -169,6 +176,7 @@ final class WriteAheadLog: Sendable {
         throw failure
       }
       durable = last
+      statistics.durable.store(counted, ordering: .relaxed)
     }
   }
 

@@ -18,6 +18,8 @@ final class WriteConnection: Sendable {
   private let logger: Logger
 
   private static let bufferSize = 1 << 20
+  /// Milliseconds after which an idle connection looks whether there is something to tell its peer.
+  private static let tellInterval: CInt = 1000
 
   /// - Parameter descriptor: a connected blocking socket, which the connection closes.
   init(_ descriptor: CInt, intake: Intake, maxPayload: Int, peer: String, logger: Logger) {
@@ -35,6 +37,8 @@ final class WriteConnection: Sendable {
 
   /// The connection's life.
   func run() {
+    intake.statistics.connections.wrappingAdd(1, ordering: .relaxed)
+    defer { intake.statistics.connections.wrappingSubtract(1, ordering: .relaxed) }
     do {
       try serve()
       logger.info("the write connection of \(peer) is closed")
@@ -50,6 +54,8 @@ final class WriteConnection: Sendable {
     var buffer = ReceiveBuffer(capacity: WriteConnection.bufferSize)
     var acks = PendingAcks()
     var hasHello = false
+    // The version of the condition that the peer was told of last.
+    var told: UInt64 = 0
     while true {
       // Once the bytes were looked at, those that make no whole frame yet stay in the buffer.
       let consumed: Int
@@ -62,9 +68,10 @@ final class WriteConnection: Sendable {
         throw error
       }
       buffer.consume(consumed)
+      if hasHello { try tellCondition(&told, &acks) }
       try buffer.makeRoom(maxFrame: FrameHeader.byteCount + maxPayload)
       try flush(&acks, patience: 0)
-      let count = try receive(buffer.free, sending: &acks)
+      guard let count = try receive(buffer.free, sending: &acks) else { continue }
       if count == 0 {
         guard buffer.bytes.isEmpty else { throw FrameError.truncated }
         return
@@ -116,10 +123,8 @@ final class WriteConnection: Sendable {
         "it speaks protocol version \(hello.protocolVersion); this side speaks \(FrameHeader.version)")
     }
     logger.info("a writer connected: \(hello.software) (\(peer))")
-    let answer = try JSONEncoder().encode(Hello(software: "joblet-persist \(jobletVersion) pid \(getpid())"))
-    var bytes = [UInt8](repeating: 0, count: FrameHeader.byteCount)
-    bytes.withUnsafeMutableBytes { FrameHeader(.hello, length: UInt32(answer.count)).encode(into: $0) }
-    try send(bytes + answer)
+    let answer = Hello(software: "joblet-persist \(jobletVersion) pid \(getpid())")
+    try send(try WriteConnection.frame(.hello, answer))
   }
 
   /// Looks at what a frame says of itself before anyone relies on it.
@@ -196,21 +201,38 @@ final class WriteConnection: Sendable {
   }
 
   /// Waits for bytes, sending what acknowledgements are left as the peer takes them.
-  private func receive(_ free: UnsafeMutableRawBufferPointer, sending acks: inout PendingAcks) throws -> Int {
+  /// - Returns: nil now and then when nothing comes, so that the peer can be told what it did not ask for.
+  private func receive(_ free: UnsafeMutableRawBufferPointer, sending acks: inout PendingAcks) throws -> Int? {
     while true {
-      if !acks.isEmpty {
-        var wait = pollfd(fd: descriptor, events: Int16(POLLIN | POLLOUT), revents: 0)
-        guard poll(&wait, 1, -1) > 0 else { continue }
-        if wait.revents & Int16(POLLIN | POLLHUP | POLLERR) == 0 {
-          try flush(&acks, patience: 0)
-          continue
-        }
-      }
-      let count = recv(descriptor, free.baseAddress, free.count, 0)
+      let count = recv(descriptor, free.baseAddress, free.count, CInt(MSG_DONTWAIT))
       if count >= 0 { return count }
-      if errno == ECONNRESET { return 0 }
-      guard errno == EINTR else { throw PersistError.system(call: "recv", path: peer, errno: errno) }
+      switch errno {
+      case ECONNRESET: return 0
+      case EINTR: continue
+      case EAGAIN: break
+      default: throw PersistError.system(call: "recv", path: peer, errno: errno)
+      }
+      var wait = pollfd(fd: descriptor, events: Int16(acks.isEmpty ? POLLIN : POLLIN | POLLOUT), revents: 0)
+      let ready = poll(&wait, 1, WriteConnection.tellInterval)
+      if ready == 0 { return nil }
+      if ready > 0, wait.revents & Int16(POLLOUT) != 0 { try flush(&acks, patience: 0) }
     }
+  }
+
+  /// Puts the store's condition behind the acknowledgements if the peer does not know it yet.
+  private func tellCondition(_ told: inout UInt64, _ acks: inout PendingAcks) throws {
+    let version = intake.board.version
+    guard version != told else { return }
+    // Read after its version: should it change between the two, it is told once more.
+    acks.set(condition: try WriteConnection.frame(.condition, intake.board.condition))
+    told = version
+  }
+
+  private static func frame(_ type: FrameType, _ value: some Encodable) throws -> [UInt8] {
+    let payload = try JSONEncoder().encode(value)
+    var bytes = [UInt8](repeating: 0, count: FrameHeader.byteCount)
+    bytes.withUnsafeMutableBytes { FrameHeader(type, length: UInt32(payload.count)).encode(into: $0) }
+    return bytes + payload
   }
 }
 

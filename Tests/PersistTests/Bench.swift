@@ -219,6 +219,7 @@ final class Writer {
     guard hello else { return }
     try send(.hello, json: Hello(software: "test"))
     #expect(try next()?.header.type == .hello)
+    #expect(try next()?.header.type == .condition)
   }
 
   deinit { Glibc.close(descriptor) }
