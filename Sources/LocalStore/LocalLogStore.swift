@@ -48,6 +48,7 @@ public final class LocalLogStore: LogStore {
     }
   }
 
+  @discardableResult
   public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended {
     let writer = writers.withLock { $0.popLast() } ?? Unique(MemberWriter())
     defer { writers.withLock { $0.append(writer) } }

@@ -17,6 +17,7 @@ public final class MemoryLogStore: LogStore {
 
   public let name = "memory"
 
+  @discardableResult
   public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended {
     guard !chunks.isEmpty else { return LogAppended() }
     var encoder = LogLineEncoder()
