@@ -13,6 +13,8 @@ public struct LogLineEncoder: ~Copyable {
   private var capacity: Int
   /// Bytes encoded so far.
   public private(set) var count = 0
+  /// True if a line went base64 since the last ``removeAll()``.
+  public private(set) var hasBase64 = false
 
   private var timestampText: (value: Int64, isSet: Bool) = (0, false)
   private let timestampBytes: UnsafeMutablePointer<UInt8>
@@ -31,7 +33,10 @@ public struct LogLineEncoder: ~Copyable {
   /// What was encoded; valid until the next call that changes the encoder.
   public var bytes: UnsafeRawBufferPointer { UnsafeRawBufferPointer(start: base, count: count) }
 
-  public mutating func removeAll() { count = 0 }
+  public mutating func removeAll() {
+    count = 0
+    hasBase64 = false
+  }
 
   /// Encodes all lines of a chunk.
   /// - Parameters:
@@ -90,6 +95,7 @@ public struct LogLineEncoder: ~Copyable {
       put("\"}\n")
     } else {
       count = start
+      hasBase64 = true
       put(",\"b64\":\"")
       putBase64(line)
       put("\"}\n")

@@ -98,11 +98,13 @@ public final class LocalLogStore: LogStore {
     }
   }
 
-  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages {
+  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange, _ order: QueryOrder) throws
+    -> any LogPages
+  {
     guard let directory = try root(stream).directory(job),
       let file = try Descriptor.open(LogFile.name(stream), in: directory, flags: O_RDONLY)
     else { return NoPages() }
-    return try MemberPages(file, stream, range)
+    return try MemberPages.open(file, range, order)
   }
 
   public func contains(_ job: JobID) throws -> Bool { try logs.contains(job) || metrics.contains(job) }
@@ -136,49 +138,4 @@ public final class LocalLogStore: LogStore {
 private struct Unique<Value>: @unchecked Sendable {
   let value: Value
   init(_ value: Value) { self.value = value }
-}
-
-private final class NoPages: LogPages {
-  let infos: [LogPageInfo] = []
-  func load(_ index: Int) -> UnsafeRawBufferPointer? { nil }
-}
-
-/// A file's members, as they were when it was opened.
-private final class MemberPages: LogPages {
-  let infos: [LogPageInfo]
-  private let file: Descriptor
-  private let length: UInt64
-  private let reader = MemberReader()
-
-  init(_ file: Descriptor, _ stream: StoredStream, _ range: LogRange) throws(LocalStoreError) {
-    self.file = file
-    length = try file.fileLength()
-    var infos: [LogPageInfo] = []
-    var walk = MemberWalk(file, length: length)
-    scan: while true {
-      let info: LogPageInfo
-      switch try walk.next() {
-      case .member(let header, let offset):
-        info = LogPageInfo(
-          firstSeq: header.firstSeq, lastSeq: header.lastSeq, count: Int(header.count), earliest: header.earliest,
-          latest: header.latest, position: offset)
-      case .damage(let first, let last, let offset):
-        info = LogPageInfo(
-          firstSeq: first, lastSeq: last, count: 0, earliest: Timestamp(nanoseconds: .min),
-          latest: Timestamp(nanoseconds: .max), position: offset, isMissing: true)
-      case .end: break scan
-      }
-      if info.firstSeq > range.through { break }
-      if range.mayHold(info) { infos.append(info) }
-    }
-    self.infos = infos
-  }
-
-  func load(_ index: Int) throws -> UnsafeRawBufferPointer? {
-    let info = infos[index]
-    guard !info.isMissing, let header = try MemberWalk.header(file, at: info.position, length: length) else {
-      return nil
-    }
-    return try reader.read(file, at: info.position, header)
-  }
 }

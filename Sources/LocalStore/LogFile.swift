@@ -10,9 +10,12 @@ struct LogFile {
   private(set) var length: UInt64 = 0
   private var nextIndex: UInt64 = 0
   private var previousLength: UInt64 = 0
-  /// Where the last member with an index that is a multiple of 64 begins.
-  private var skipOrigin: UInt64 = 0
+  /// Where the last member with an index that is a multiple of 64 begins; nil if damage hides it.
+  private var skipOrigin: UInt64?
   private(set) var lastSeq: UInt64 = 0
+  /// The latest time of the last member, and whether times ran forward all the way to it.
+  private var latest = Timestamp(nanoseconds: .min)
+  private var isInOrderOfTime = true
   /// Open from the first append to the sync that covers it, so that a write error can't go unseen between the two.
   private var unsynced: Descriptor?
   private var isNew = false
@@ -36,45 +39,44 @@ struct LogFile {
   private mutating func load(_ file: Descriptor) throws(LocalStoreError) {
     let size = try file.fileLength()
     guard size > 0 else { return }
-    if let (header, offset) = try MemberWalk.last(file, length: size) {
-      try stand(behind: header, at: offset, file)
+    if case .found(let last) = try MemberScan.backward(file, before: size, bound: size) {
+      try stand(behind: last, file)
       return
     }
+    // No member near the end: a walk tells where the sound part ends.
     var walk = MemberWalk(file, length: size)
-    var last: (MemberHeader, UInt64)?
+    var last: MemberPlace?
     while true {
       switch try walk.next() {
-      case .member(let header, let offset): last = (header, offset)
-      case .damage: continue
+      case .member(let place): last = place
+      case .damage, .searching: continue
       case .end:
-        if let (header, offset) = last { try stand(behind: header, at: offset, file) }
+        if let last { try stand(behind: last, file) }
         return
       }
     }
   }
 
   /// Takes a member as the file's last.
-  private mutating func stand(behind header: MemberHeader, at offset: UInt64, _ file: Descriptor)
-    throws(LocalStoreError)
-  {
-    length = offset + header.memberLength
+  private mutating func stand(behind place: MemberPlace, _ file: Descriptor) throws(LocalStoreError) {
+    let header = place.header
+    length = place.end
     nextIndex = header.index + 1
     previousLength = header.memberLength
     lastSeq = header.lastSeq
+    latest = header.latest
+    isInOrderOfTime = header.flags.contains(.inOrderOfTime)
     // Back to the last multiple of 64; a damaged neighbour on the way ends the chain, and the next link starts anew.
-    skipOrigin = offset
-    var current = header
-    while current.index % MemberHeader.skipInterval != 0 {
-      guard current.previousLength > 0, current.previousLength <= skipOrigin,
-        let before = try MemberWalk.header(file, at: skipOrigin - current.previousLength, length: length),
-        before.index + 1 == current.index
-      else {
-        skipOrigin = length
+    let chain = MemberChain(file: file, length: length)
+    var current = place
+    while current.header.index % MemberHeader.skipInterval != 0 {
+      guard let before = try chain.before(current) else {
+        skipOrigin = nil
         return
       }
-      skipOrigin -= current.previousLength
       current = before
     }
+    skipOrigin = current.offset
   }
 
   /// Appends lines as one member or several. A failure leaves the file's whole members as they were.
@@ -117,7 +119,8 @@ struct LogFile {
     let size = try file.fileLength()
     if size < length {
       // Someone removed or emptied the file: its lines are gone, the numbers go on.
-      (length, nextIndex, previousLength, skipOrigin) = (0, 0, 0, 0)
+      (length, nextIndex, previousLength, skipOrigin) = (0, 0, 0, nil)
+      (latest, isInOrderOfTime) = (Timestamp(nanoseconds: .min), true)
       isNew = true
     }
     if size == 0 { isNew = true }
@@ -129,18 +132,24 @@ struct LogFile {
   private mutating func appendMember(_ info: LogPageInfo, _ writer: MemberWriter, _ file: Descriptor)
     throws(LocalStoreError)
   {
-    let isSkipper = nextIndex > 0 && nextIndex % MemberHeader.skipInterval == 0
+    let isLandmark = nextIndex % MemberHeader.skipInterval == 0
+    let isInOrder = isInOrderOfTime && info.earliest >= latest
+    var flags: MemberFlags = isInOrder ? .inOrderOfTime : []
+    if !writer.lines.hasBase64 { flags.insert(.isPlain) }
     let draft = MemberHeader(
-      stream: stream, memberLength: 0, previousLength: previousLength, skip: isSkipper ? length - skipOrigin : 0,
-      index: nextIndex, count: UInt32(info.count), jsonLength: 0, firstSeq: info.firstSeq, lastSeq: info.lastSeq,
-      earliest: info.earliest, latest: info.latest)
+      stream: stream, memberLength: 0, previousLength: previousLength,
+      skip: isLandmark ? skipOrigin.map { length - $0 } ?? 0 : 0, index: nextIndex, count: UInt32(info.count),
+      jsonLength: 0, firstSeq: info.firstSeq, lastSeq: info.lastSeq, earliest: info.earliest, latest: info.latest,
+      flags: flags)
     let (bytes, header) = try writer.finish(draft)
     try file.write(bytes, at: length)
-    if nextIndex % MemberHeader.skipInterval == 0 { skipOrigin = length }
+    if isLandmark { skipOrigin = length }
     length += header.memberLength
     previousLength = header.memberLength
     nextIndex += 1
     lastSeq = header.lastSeq
+    latest = header.latest
+    isInOrderOfTime = isInOrder
   }
 
   /// Makes what was appended safe. True if the file is new, so that its directory must be synced too.
@@ -177,11 +186,12 @@ struct LogFile {
     while true {
       switch try walk.next() {
       case .end(let offset): return offset
+      case .searching: continue
       case .damage(let firstSeq, _, let offset):
         if firstSeq >= logFrom { return offset }
-      case .member(let header, let offset):
-        guard header.firstSeq >= logFrom else { continue }
-        if try reader.read(file, at: offset, header) == nil { return offset }
+      case .member(let place):
+        guard place.header.firstSeq >= logFrom else { continue }
+        if try reader.read(file, at: place.offset, place.header) == nil { return place.offset }
       }
     }
   }

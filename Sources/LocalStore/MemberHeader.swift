@@ -24,7 +24,7 @@ import LogStore
 /// | 14 | 2 | 80 | LEN |
 /// | 16 | 1 | 1 | version of this layout |
 /// | 17 | 1 | 1, 2 or 3 | stream: stdout, stderr, metrics |
-/// | 18 | 2 | 0 | reserved |
+/// | 18 | 2 | | ``MemberFlags`` |
 /// | 20 | 4 | | CRC-32 (as gzip's) of these 96 bytes with this field zero |
 /// | 24 | 8 | | length of the whole member in bytes, header and trailer included |
 /// | 32 | 8 | | length of the member before it; 0 in the first |
@@ -55,6 +55,7 @@ public struct MemberHeader: Hashable, Sendable {
   public var lastSeq: UInt64
   public var earliest: Timestamp
   public var latest: Timestamp
+  public var flags: MemberFlags
 
   public static let byteCount = 96
   /// CRC-32 and length of the JSON.
@@ -66,7 +67,8 @@ public struct MemberHeader: Hashable, Sendable {
 
   public init(
     stream: StoredStream, memberLength: UInt64, previousLength: UInt64, skip: UInt64, index: UInt64, count: UInt32,
-    jsonLength: UInt32, firstSeq: UInt64, lastSeq: UInt64, earliest: Timestamp, latest: Timestamp
+    jsonLength: UInt32, firstSeq: UInt64, lastSeq: UInt64, earliest: Timestamp, latest: Timestamp,
+    flags: MemberFlags = []
   ) {
     self.stream = stream
     self.memberLength = memberLength
@@ -79,6 +81,7 @@ public struct MemberHeader: Hashable, Sendable {
     self.lastSeq = lastSeq
     self.earliest = earliest
     self.latest = latest
+    self.flags = flags
   }
 
   /// Reads a header: a pure function over bytes. Nil for anything that is not whole and consistent.
@@ -95,7 +98,7 @@ public struct MemberHeader: Hashable, Sendable {
       skip: load(40, as: UInt64.self), index: load(48, as: UInt64.self), count: load(56, as: UInt32.self),
       jsonLength: load(60, as: UInt32.self), firstSeq: load(64, as: UInt64.self), lastSeq: load(72, as: UInt64.self),
       earliest: Timestamp(nanoseconds: load(80, as: Int64.self)),
-      latest: Timestamp(nanoseconds: load(88, as: Int64.self)))
+      latest: Timestamp(nanoseconds: load(88, as: Int64.self)), flags: MemberFlags(rawValue: load(18, as: UInt16.self)))
     let overhead = UInt64(MemberHeader.byteCount + MemberHeader.trailerLength)
     guard memberLength > overhead, memberLength < 1 << 40, firstSeq >= 1, lastSeq >= firstSeq, count >= 1 else {
       return nil
@@ -110,7 +113,7 @@ public struct MemberHeader: Hashable, Sendable {
     }
     out.copyBytes(from: MemberHeader.signature)
     store(stream.rawValue, 17)
-    store(UInt16(0), 18)
+    store(flags.rawValue, 18)
     store(memberLength, 24)
     store(previousLength, 32)
     store(skip, 40)
@@ -131,6 +134,18 @@ public struct MemberHeader: Hashable, Sendable {
     let middle = zero.withUnsafeBytes { CRC32.update(head, $0) }
     return CRC32.update(middle, UnsafeRawBufferPointer(rebasing: bytes[24..<MemberHeader.byteCount]))
   }
+}
+
+/// What a member says of its lines, so that a reader can spare itself work. Bits that are not set promise nothing; bits that
+/// are not known mean nothing.
+public struct MemberFlags: OptionSet, Hashable, Sendable {
+  public let rawValue: UInt16
+  public init(rawValue: UInt16) { self.rawValue = rawValue }
+  /// From the file's first member to this one, none begins at an earlier time than the one before it ended: times can be
+  /// searched for.
+  public static let inOrderOfTime = MemberFlags(rawValue: 1)
+  /// No line is base64: text can be searched for in the JSON as it is.
+  public static let isPlain = MemberFlags(rawValue: 2)
 }
 
 /// gzip's CRC-32 (RFC 1952, section 8), by ISA-L.

@@ -2,15 +2,14 @@ import JobletModel
 
 /// Lines that wait in memory, as pages: they are encoded only when a reader gets to them.
 public final class ChunkPages: LogPages {
-  public let infos: [LogPageInfo]
   private let chunks: [LogChunk]
-  private let ranges: [Range<Int>]
+  private let pages: [(info: LogPageInfo, range: Range<Int>)]
+  private var position = 0
   private var encoder = LogLineEncoder()
 
   /// - Parameter chunks: one stream's, in order of `seq`.
-  public init(_ chunks: [LogChunk], range: LogRange, pageSize: Int = 256 << 10) {
-    var infos: [LogPageInfo] = []
-    var ranges: [Range<Int>] = []
+  public init(_ chunks: [LogChunk], range: LogRange, order: QueryOrder = .ascending, pageSize: Int = 256 << 10) {
+    var pages: [(info: LogPageInfo, range: Range<Int>)] = []
     var start = 0
     while start < chunks.count {
       var end = start
@@ -20,20 +19,22 @@ public final class ChunkPages: LogPages {
         end += 1
       }
       let info = LogPageInfo(summary: chunks[start..<end])
-      if range.mayHold(info) {
-        infos.append(info)
-        ranges.append(start..<end)
-      }
+      if range.mayHold(info) { pages.append((info, start..<end)) }
       start = end
     }
     self.chunks = chunks
-    self.infos = infos
-    self.ranges = ranges
+    self.pages = order == .ascending ? pages : pages.reversed()
   }
 
-  public func load(_ index: Int) -> UnsafeRawBufferPointer? {
+  public func next() -> LogPageStep {
+    guard position < pages.count else { return .end }
+    position += 1
+    return .page(pages[position - 1].info)
+  }
+
+  public func load() -> UnsafeRawBufferPointer? {
     encoder.removeAll()
-    for chunk in chunks[ranges[index]] { chunk.encode(into: &encoder) }
+    for chunk in chunks[pages[position - 1].range] { chunk.encode(into: &encoder) }
     return encoder.bytes
   }
 }
@@ -51,6 +52,6 @@ extension LogPageInfo {
     }
     self.init(
       firstSeq: chunks.first?.info.firstSeq ?? 0, lastSeq: chunks.last?.info.lastSeq ?? 0, count: count,
-      earliest: earliest, latest: latest, position: 0)
+      earliest: earliest, latest: latest)
   }
 }

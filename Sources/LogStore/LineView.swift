@@ -2,16 +2,24 @@ import CGNU
 import Glibc
 import JobletModel
 
-/// How every stored line begins: `{"seq":N,"ts":"<30 characters>"`, found by place.
-struct LineStart {
+/// A stored JSON line, seen where it lies: `{"seq":N,"ts":"<30 characters>"` and, in a log, what ``JobletModel/LogLineEncoder``
+/// writes behind it. The form is fixed, so its fields are found by place, not by parsing.
+struct LineView {
+  /// The whole line with its newline.
   let bytes: UnsafeRawBufferPointer
   let seq: UInt64
   /// Where `,"ts":"` begins.
-  let afterSeq: Int
+  private let afterSeq: Int
 
-  /// Nil if the bytes do not begin as a stored line does.
+  /// The shortest line: `{"seq":1,"ts":"<30>"}` and a newline.
+  private static let minCount = 7 + 1 + 7 + 30 + 3
+  /// `{"seq":` and `,"ts":"` as numbers, seven bytes each.
+  private static let seqKey = LineView.word("{\"seq\":")
+  private static let timeKey = LineView.word(",\"ts\":\"")
+
+  /// Nil if the bytes do not begin as a line does.
   init?(_ bytes: UnsafeRawBufferPointer) {
-    guard bytes.count >= 7 + 1 + 7 + 30 + 3, LineStart.isKey(bytes, "{\"seq\":", at: 0) else { return nil }
+    guard bytes.count >= LineView.minCount, LineView.sevenBytes(bytes, at: 0) == LineView.seqKey else { return nil }
     var index = 7
     var seq: UInt64 = 0
     while index < 27, bytes[index] &- UInt8(ascii: "0") < 10 {
@@ -21,7 +29,7 @@ struct LineStart {
       seq = sum
       index += 1
     }
-    guard index > 7, bytes.count >= index + 7 + 30 + 3, LineStart.isKey(bytes, ",\"ts\":\"", at: index),
+    guard index > 7, bytes.count >= index + 7 + 30 + 3, LineView.sevenBytes(bytes, at: index) == LineView.timeKey,
       bytes[index + 37] == UInt8(ascii: "\"")
     else { return nil }
     self.bytes = bytes
@@ -29,40 +37,12 @@ struct LineStart {
     afterSeq = index
   }
 
-  private static func isKey(_ bytes: UnsafeRawBufferPointer, _ key: StaticString, at offset: Int) -> Bool {
-    for index in 0..<key.utf8CodeUnitCount where bytes[offset + index] != key.utf8Start[index] { return false }
-    return true
+  private static func sevenBytes(_ bytes: UnsafeRawBufferPointer, at offset: Int) -> UInt64 {
+    UInt64(littleEndian: bytes.loadUnaligned(fromByteOffset: offset, as: UInt64.self)) & 0x00FF_FFFF_FFFF_FFFF
   }
 
-  /// The 30 characters of the timestamp: they sort as text.
-  var timestamp: UnsafeRawBufferPointer {
-    UnsafeRawBufferPointer(rebasing: bytes[(afterSeq + 7)..<(afterSeq + 37)])
-  }
-}
-
-/// A JSON line as ``JobletModel/LogLineEncoder`` writes it, seen where it lies. The encoder's form is fixed, so its fields
-/// are found by place, not by parsing.
-struct LineView {
-  /// The whole line with its newline.
-  let bytes: UnsafeRawBufferPointer
-  let seq: UInt64
-  /// Where `,"ts":"` begins.
-  private let afterSeq: Int
-
-  /// Nil if the bytes do not begin as a line does.
-  init?(_ bytes: UnsafeRawBufferPointer) {
-    // The shortest line: {"seq":1,"ts":"<30>","stream":"stdout","line":""}\n
-    guard bytes.count >= 7 + 1 + 7 + 30 + 19 + 8 + 3 else { return nil }
-    var index = 7
-    var seq: UInt64 = 0
-    while index < 27, bytes[index] &- UInt8(ascii: "0") < 10 {
-      seq = seq &* 10 &+ UInt64(bytes[index] &- UInt8(ascii: "0"))
-      index += 1
-    }
-    guard index > 7, bytes[index] == UInt8(ascii: ","), bytes.count >= index + 7 + 30 + 19 + 8 + 3 else { return nil }
-    self.bytes = bytes
-    self.seq = seq
-    afterSeq = index
+  private static func word(_ key: StaticString) -> UInt64 {
+    (0..<7).reduce(0) { $0 | UInt64(key.utf8Start[$1]) << UInt64(8 * $1) }
   }
 
   /// The 30 characters of the timestamp: they sort as text.
@@ -70,10 +50,13 @@ struct LineView {
     UnsafeRawBufferPointer(rebasing: bytes[(afterSeq + 7)..<(afterSeq + 37)])
   }
 
-  /// The text as JSON has it, without its quotes, and whether it is base64.
+  /// What follows the timestamp's closing quote, up to and with the newline.
+  var rest: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[(afterSeq + 38)...]) }
+
+  /// A log line's text as JSON has it, without its quotes, and whether it is base64.
   var text: (bytes: UnsafeRawBufferPointer, isBase64: Bool) {
-    var start = afterSeq + 37 + 19
-    if bytes[start + 2] == UInt8(ascii: "p") { start += 15 }  // ,"partial":true
+    var start = afterSeq + 37 + 19  // ","stream":"stdout"
+    if start + 2 < bytes.count, bytes[start + 2] == UInt8(ascii: "p") { start += 15 }  // ,"partial":true
     let isBase64 = start + 2 < bytes.count && bytes[start + 2] == UInt8(ascii: "b")
     start += isBase64 ? 8 : 9
     let end = bytes.count - 3

@@ -9,7 +9,7 @@ public protocol LogStore: Sendable {
   /// The backend's name as the configuration writes it.
   var name: String { get }
 
-  /// Appends lines above everything the stream has. When it returns, ``pages(_:_:_:)`` gives them; after ``sync(_:)`` they are safe.
+  /// Appends lines above everything the stream has. When it returns, ``pages(_:_:_:_:)`` gives them; after ``sync(_:)`` they are safe.
   /// A failure leaves the stream as it was.
   @discardableResult
   func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended
@@ -26,8 +26,8 @@ public protocol LogStore: Sendable {
   /// - Returns: what was cut off, or nil.
   func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut?
 
-  /// Opens what the stream has in the range, as it is now.
-  func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages
+  /// Opens what the stream has in the range, as it is now: the oldest page first or the newest.
+  func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange, _ order: QueryOrder) throws -> any LogPages
 
   /// Removes everything of the job. False if there was nothing.
   func delete(_ job: JobID) throws -> Bool
@@ -115,31 +115,21 @@ public struct LogPageInfo: Hashable, Sendable {
   public var count: Int
   public var earliest: Timestamp
   public var latest: Timestamp
-  /// Where it is; its meaning is the store's own.
-  public var position: UInt64
   /// The page is damaged: its lines can't be given.
   public var isMissing: Bool
+  /// No line of the page is base64: every line's text stands in it as text.
+  public var isPlain: Bool
 
   public init(
-    firstSeq: UInt64, lastSeq: UInt64, count: Int, earliest: Timestamp, latest: Timestamp, position: UInt64,
-    isMissing: Bool = false
+    firstSeq: UInt64, lastSeq: UInt64, count: Int, earliest: Timestamp, latest: Timestamp,
+    isMissing: Bool = false, isPlain: Bool = false
   ) {
     self.firstSeq = firstSeq
     self.lastSeq = lastSeq
     self.count = count
     self.earliest = earliest
     self.latest = latest
-    self.position = position
     self.isMissing = isMissing
+    self.isPlain = isPlain
   }
-}
-
-/// A stream's pages in order: sealed members, or lines that wait in memory.
-public protocol LogPages: AnyObject {
-  /// The pages that may hold lines of the range, in order of `seq`.
-  var infos: [LogPageInfo] { get }
-
-  /// Opens a page: whole JSON lines, each beginning with its `seq` and `ts`, valid until the next call. Nil if the page
-  /// is damaged.
-  func load(_ index: Int) throws -> UnsafeRawBufferPointer?
 }

@@ -35,9 +35,11 @@ public final class MemoryLogStore: LogStore {
 
   public func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut? { nil }
 
-  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange) throws -> any LogPages {
-    let pages = streams.withLock { $0[Key(job: job, stream: stream)] ?? [] }
-    return MemoryPages(pages.filter { range.mayHold($0.info) })
+  public func pages(_ job: JobID, _ stream: StoredStream, _ range: LogRange, _ order: QueryOrder) throws
+    -> any LogPages
+  {
+    let pages = streams.withLock { $0[Key(job: job, stream: stream)] ?? [] }.filter { range.mayHold($0.info) }
+    return MemoryPages(order == .ascending ? pages : pages.reversed())
   }
 
   public func delete(_ job: JobID) throws -> Bool {
@@ -68,21 +70,25 @@ public final class MemoryLogStore: LogStore {
 }
 
 private final class MemoryPages: LogPages {
-  let infos: [LogPageInfo]
   private let pages: [MemoryLogStore.Page]
+  private var position = 0
   private var buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 1)
 
-  init(_ pages: [MemoryLogStore.Page]) {
-    self.pages = pages
-    infos = pages.map(\.info)
-  }
+  init(_ pages: [MemoryLogStore.Page]) { self.pages = pages }
 
   deinit { buffer.deallocate() }
 
-  func load(_ index: Int) -> UnsafeRawBufferPointer? {
+  func next() -> LogPageStep {
+    guard position < pages.count else { return .end }
+    position += 1
+    return .page(pages[position - 1].info)
+  }
+
+  func load() -> UnsafeRawBufferPointer? {
+    let bytes = pages[position - 1].bytes
     buffer.deallocate()
-    buffer = .allocate(byteCount: pages[index].bytes.count, alignment: 1)
-    buffer.copyBytes(from: pages[index].bytes)
+    buffer = .allocate(byteCount: bytes.count, alignment: 1)
+    buffer.copyBytes(from: bytes)
     return UnsafeRawBufferPointer(buffer)
   }
 }

@@ -15,16 +15,26 @@ struct RawBuffer: ~Copyable {
 
   mutating func removeAll() { count = 0 }
 
+  /// Makes room for so many more bytes.
+  mutating func reserve(_ extra: Int) {
+    guard capacity - count < extra else { return }
+    capacity = max(capacity * 2, count + extra)
+    let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
+    larger.copyMemory(from: base, byteCount: count)
+    base.deallocate()
+    base = larger
+  }
+
   mutating func append(_ bytes: UnsafeRawBufferPointer) {
     guard let source = bytes.baseAddress else { return }
-    if capacity - count < bytes.count {
-      capacity = max(capacity * 2, count + bytes.count)
-      let larger = UnsafeMutableRawPointer.allocate(byteCount: capacity, alignment: 16)
-      larger.copyMemory(from: base, byteCount: count)
-      base.deallocate()
-      base = larger
-    }
+    reserve(bytes.count)
     (base + count).copyMemory(from: source, byteCount: bytes.count)
     count += bytes.count
+  }
+
+  mutating func append(byte: UInt8) {
+    reserve(1)
+    (base + count).storeBytes(of: byte, as: UInt8.self)
+    count += 1
   }
 }

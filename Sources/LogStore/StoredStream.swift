@@ -94,7 +94,7 @@ extension StoredChunkInfo {
       let end = payload.lineEnd(from: position)
       let line = UnsafeRawBufferPointer(rebasing: payload[position..<end])
       guard seq <= lastSeq else { throw MetricLinesFault(description: "more than the \(count) samples it says") }
-      guard let sample = LineStart(line), line.count >= 2, line[line.count - 1] == 0x0A,
+      guard let sample = LineView(line), line.count >= 2, line[line.count - 1] == 0x0A,
         line[line.count - 2] == UInt8(ascii: "}")
       else { throw MetricLinesFault(description: "sample \(seq) is no line {\"seq\":…,\"ts\":\"…\"…}") }
       guard sample.seq == seq else {

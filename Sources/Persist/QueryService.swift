@@ -175,14 +175,14 @@ private final class LogScan: @unchecked Sendable {
 extension Intake {
   /// Opens what a query may read: members and the lines that wait in memory, as one.
   func scanner(_ query: LogQuery) throws -> LogScanner {
-    let range = query.range
-    let streams = try query.checkedStreams().map { stream -> [any LogPages] in
+    try LogScanner(query) { [self] stream, range, order in
       // Memory first, then the file: a line that is sealed between the two is in both, and given once; the other way
       // round it could be in neither.
       let waiting = unsealed(query.job, stream)
-      return [try logs.pages(query.job, stream, range), ChunkPages(waiting, range: range)]
+      return [
+        try logs.pages(query.job, stream, range, order), ChunkPages(waiting, range: range, order: order),
+      ]
     }
-    return try LogScanner(streams: streams, query: query)
   }
 
   /// True if everything of the job up to `seq` can be read, or never will be because it is lost.
@@ -193,8 +193,17 @@ extension Intake {
     // would keep a follower from its end for ever.
     if try records.get(job)?.status.isEnded == true { return true }
     if appliedSeq(job) != nil { return false }
-    return try StoredStream.logs.contains { stream in
-      try !logs.pages(job, stream, LogRange(after: seq - 1)).infos.isEmpty
+    return try StoredStream.logs.contains { try hasLines(job, $0, from: seq) }
+  }
+
+  private func hasLines(_ job: JobID, _ stream: StoredStream, from seq: UInt64) throws -> Bool {
+    let pages = try logs.pages(job, stream, LogRange(after: seq - 1), .descending)
+    while true {
+      switch try pages.next() {
+      case .page: return true
+      case .working: continue
+      case .end: return false
+      }
     }
   }
 }

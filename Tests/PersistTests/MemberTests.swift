@@ -73,7 +73,7 @@ import Testing
 
   func read(_ store: LocalLogStore, _ query: LogQuery? = nil) throws -> (lines: [UInt8], gaps: [ClosedRange<UInt64>]) {
     let query = query ?? LogQuery(job: job, stream: .stdout)
-    let scanner = try LogScanner(streams: [[store.pages(job, .stdout, query.range)]], query: query)
+    let scanner = try LogScanner(query) { [try store.pages(job, $0, $1, $2)] }
     var lines: [UInt8] = []
     var gaps: [ClosedRange<UInt64>] = []
     while true {

@@ -185,8 +185,7 @@ import Testing
         PersistEngine.Settings(logDirectory: trial.path + "/persist/wal", wal: Configuration().persist.wal),
         logs: store, records: MemoryStateStore(), logger: journal.logger)
       try engine.close()
-      let scanner = try LogScanner(
-        streams: StoredStream.logs.map { [try store.pages(job, $0, LogRange())] }, query: LogQuery(job: job))
+      let scanner = try LogScanner(LogQuery(job: job)) { [try store.pages(job, $0, $1, $2)] }
       var given: [UInt8] = []
       while true {
         let batch = try scanner.next()

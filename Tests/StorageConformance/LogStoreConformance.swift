@@ -41,13 +41,13 @@ enum Backend: String, CaseIterable, Sendable {
   /// Everything a query gives, with the lines of `waiting` still in memory.
   static func ask(_ store: any LogStore, _ waiting: [LogChunk], _ query: LogQuery, batch: Int = 4096) throws -> [UInt8]
   {
-    let streams = try query.checkedStreams().map { stream -> [any LogPages] in
+    let scanner = try LogScanner(query, batchSize: batch) { stream, range, order in
       [
-        try store.pages(job, stream, query.range),
-        ChunkPages(waiting.filter { $0.info.stream == stream }, range: query.range, pageSize: 2000),
+        try store.pages(job, stream, range, order),
+        ChunkPages(
+          waiting.filter { $0.info.stream == stream }, range: range, order: order, pageSize: 2000),
       ]
     }
-    let scanner = try LogScanner(streams: streams, query: query, batchSize: batch)
     var answer: [UInt8] = []
     while true {
       switch try scanner.next() {

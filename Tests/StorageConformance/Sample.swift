@@ -89,6 +89,20 @@ struct Sample {
     }
   }
 
+  /// Expressions, and what they must find, told without them.
+  static let regexes: [(String, @Sendable (SampleLine) -> Bool)] = [
+    ("needle", { $0.contains("needle") }),
+    ("^error", { $0.bytes.starts(with: Array("error".utf8)) }),
+    ("100%$", { $0.bytes.suffix(4).elementsEqual(Array("100%".utf8)) }),
+    ("^$", { $0.bytes.isEmpty }),
+    ("gr.n", { $0.contains("gr\u{FC}n") }),
+    ("\"quoted\"|back\\\\slash", { $0.contains("\"quoted\"") || $0.contains("back\\slash") }),
+    ("tab\\there", { $0.contains("tab\there") }),
+    ("(?:x{100}){20}", { $0.contains(String(repeating: "x", count: 2000)) }),
+    ("\\x{65E5}", { $0.contains("\u{65E5}") }),
+    ("no such line", { _ in false }),
+  ]
+
   /// What a query must answer, found the slow way.
   func answer(_ query: LogQuery) -> [UInt8] {
     var found = lines.filter { line in
@@ -97,7 +111,11 @@ struct Sample {
         && (query.since.map { line.timestamp >= $0 } ?? true) && (query.until.map { line.timestamp <= $0 } ?? true)
         && (query.filter.map { line.contains($0) } ?? true)
     }
+    if let regex = query.regex {
+      found = found.filter { line in Sample.regexes.contains { $0.0 == regex && $0.1(line) } }
+    }
     if let tail = query.tail { found = Array(found.suffix(tail)) }
+    if query.order == .descending { found.reverse() }
     if let offset = query.offset { found = Array(found.dropFirst(offset)) }
     if let limit = query.limit { found = Array(found.prefix(limit)) }
     return found.flatMap(\.json)
@@ -116,6 +134,8 @@ struct Sample {
     if sometimes() {
       query.filter = (Sample.words + ["r", "u0", "\\", "x", "nothing at all"]).randomElement(using: &random)
     }
+    if sometimes() { query.regex = Sample.regexes.randomElement(using: &random)?.0 }
+    if Bool.random(using: &random) { query.order = QueryOrder.allCases.randomElement(using: &random) }
     if sometimes() { query.tail = Int.random(in: 0...80, using: &random) }
     if sometimes() { query.offset = Int.random(in: 0...20, using: &random) }
     if sometimes() { query.limit = Int.random(in: 0...50, using: &random) }
