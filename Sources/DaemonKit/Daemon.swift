@@ -55,6 +55,7 @@ public struct DaemonContext: Sendable {
 ///
 /// - Parameters:
 ///   - listeners: the sockets this daemon needs and where its configuration puts them; called with a valid configuration.
+///   - logging: how this daemon logs, by its configuration.
 ///   - shutdown: how long a graceful shutdown may take, by its configuration.
 ///   - services: builds what runs. It is not the place to wait: signals are handled once it has returned.
 /// - Returns: the process's exit status.
@@ -62,6 +63,7 @@ public func runDaemon(
   name: String,
   options: DaemonOptions,
   listeners: (Configuration) -> [ExpectedListener],
+  logging: @escaping @Sendable (Configuration) -> Configuration.Logging = { $0.logging },
   shutdown: (Configuration) -> Duration = { $0.server.timeouts.drain + .seconds(5) },
   services: (DaemonContext) async throws -> [any Service]
 ) async -> CInt {
@@ -80,7 +82,7 @@ public func runDaemon(
     return EXIT_SUCCESS
   }
   do {
-    let log = try LogControl.bootstrap(name: name, settings: configuration.logging, environment: environment)
+    let log = try LogControl.bootstrap(name: name, settings: logging(configuration), environment: environment)
     let logger = Logger(label: name)
     for warning in configuration.origin.warnings { logger.warning("\(warning)") }
     try prepareProcess(logger)
@@ -90,7 +92,8 @@ public func runDaemon(
       name: name, configuration: configuration, logger: logger, log: log, sockets: sockets, manager: ServiceManager(),
       watchdog: Watchdog(), reload: Reload(), isSupervised: environment["NOTIFY_SOCKET"] != nil)
     do {
-      try await serve(context, shutdown: shutdown(configuration), read: read, services: services(context))
+      try await serve(
+        context, shutdown: shutdown(configuration), read: read, logging: logging, services: services(context))
       logger.info("stopped")
       return EXIT_SUCCESS
     } catch {
@@ -105,12 +108,14 @@ public func runDaemon(
 
 private func serve(
   _ context: DaemonContext, shutdown: Duration, read: @escaping @Sendable () throws -> Configuration,
+  logging: @escaping @Sendable (Configuration) -> Configuration.Logging,
   services: [any Service]
 ) async throws {
   var quiet = context.logger
   quiet.logLevel = .error  // the group tells every step of its life; the services tell what matters
   // Trapped before anything can say READY: an untrapped SIGHUP would end the daemon.
-  let reloads = ReloadService(hangups: await UnixSignalsSequence(trapping: .sighup), context: context, read: read)
+  let reloads = ReloadService(
+    hangups: await UnixSignalsSequence(trapping: .sighup), context: context, read: read, logging: logging)
   var settings = ServiceGroupConfiguration(
     services: [reloads] + services + [StoppingService(manager: context.manager)],
     gracefulShutdownSignals: [.sigterm, .sigint], logger: quiet)

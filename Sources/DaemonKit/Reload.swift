@@ -41,6 +41,7 @@ struct ReloadService: Service {
   let hangups: UnixSignalsSequence
   let context: DaemonContext
   let read: @Sendable () throws -> Configuration
+  let logging: @Sendable (Configuration) -> Configuration.Logging
 
   func run() async throws {
     for await _ in hangups.cancelOnGracefulShutdown() {
@@ -48,7 +49,7 @@ struct ReloadService: Service {
       do {
         let configuration = try read()
         for warning in configuration.origin.warnings { context.logger.warning("\(warning)") }
-        try context.log.apply(configuration.logging)
+        try context.log.apply(logging(configuration))
         let failed = await context.reload.run(configuration, logger: context.logger)
         context.logger.notice("configuration reloaded")
         context.manager.ready(

@@ -148,7 +148,15 @@ public struct Configuration: Sendable, Equatable {
     public var wal = WAL()
     public var retention = Retention()
     public var storage = Storage()
+    /// What differs for persist from ``Configuration/logging``; see ``Configuration/persistLogging``.
+    public var logging = LoggingOverride()
 
+    public struct LoggingOverride: Sendable, Equatable {
+      /// Each nil where it is inherited.
+      public var level: Logging.Level?
+      public var format: Logging.Format?
+      public var output: String?
+    }
     public struct Server: Sendable, Equatable {
       public var querySocket = "/opt/joblet/run/persist-query.sock"
       /// The seeds' older name of ``querySocket``; a symlink to it stands there.
@@ -251,6 +259,13 @@ public struct Configuration: Sendable, Equatable {
     public var format = Format.text
     /// `stdout`, `stderr`, or a file; stdout goes to the journal with fields under systemd.
     public var output = "stdout"
+  }
+
+  /// How persist logs: ``logging``, but for what ``Persist/logging`` says otherwise.
+  public var persistLogging: Logging {
+    Logging(
+      level: persist.logging.level ?? logging.level, format: persist.logging.format ?? logging.format,
+      output: persist.logging.output ?? logging.output)
   }
 
   public struct Security: Sendable, Equatable {

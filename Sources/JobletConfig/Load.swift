@@ -109,6 +109,7 @@ extension Configuration {
     if let text = environment["JOBLET_LOG_LEVEL"], !text.isEmpty {
       if let level = Logging.Level(rawValue: text.uppercased()) {
         logging.level = level
+        persist.logging.level = nil  // what is set for this run goes before every section
       } else {
         refuse("JOBLET_LOG_LEVEL", text, Logging.Level.allCases.map(\.rawValue).joined(separator: ", "))
       }

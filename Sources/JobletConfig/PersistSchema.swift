@@ -2,7 +2,10 @@ import JobletModel
 
 /// The schema of `persist:` and `state:`.
 extension Configuration.Persist {
-  mutating func read(_ section: inout SectionReader, ipc main: Configuration.IPC) {
+  /// - Parameter filesystem: read before; the base directory is inherited from it.
+  mutating func read(
+    _ section: inout SectionReader, ipc main: Configuration.IPC, filesystem: Configuration.Filesystem
+  ) {
     section.section("server") { section in
       section.socketPath("query_socket", into: &server.querySocket)
       section.socketPath("grpc_socket", into: &server.grpcSocket)
@@ -36,11 +39,25 @@ extension Configuration.Persist {
       section.size("max_bytes", into: &retention.maxBytes, atLeast: 1, zero: true)
       section.size("min_free", into: &retention.minFree, atLeast: 1, zero: true)
     }
+    storage.inherit(filesystem)
     section.section("storage") { storage.read(&$0) }
+    section.section("logging") { section in
+      var own = Configuration.Logging()
+      own.read(&section)
+      if section.has("level") { logging.level = own.level }
+      if section.has("format") { logging.format = own.format }
+      if section.has("output") { logging.output = own.output }
+    }
   }
 }
 
 extension Configuration.Persist.Storage {
+  /// Takes the folder that holds the jobs' one as the base directory, if there is one below the root.
+  fileprivate mutating func inherit(_ filesystem: Configuration.Filesystem) {
+    let parent = filesystem.baseDir.split(separator: "/").dropLast()
+    if !parent.isEmpty { baseDir = "/" + parent.joined(separator: "/") }
+  }
+
   mutating func read(_ section: inout SectionReader) {
     section.choice("type", into: &type)
     if type != .local { section.refuse("type", "'\(type.rawValue)' is not in this version; allowed: local") }

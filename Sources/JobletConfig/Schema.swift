@@ -18,7 +18,7 @@ extension Configuration {
     root.section("ipc") { ipc.read(&$0) }
     // With ipc off there is no persist, and its section is not looked at.
     if ipc.enabled {
-      root.section("persist") { persist.read(&$0, ipc: ipc) }
+      root.section("persist") { persist.read(&$0, ipc: ipc, filesystem: filesystem) }
     } else {
       root.skip("persist")
     }

@@ -30,6 +30,7 @@ struct JobletPersist: AsyncParsableCommand {
       name: "joblet-persist",
       options: DaemonOptions(config: config, validate: validate, listen: listen),
       listeners: PersistService.listeners,
+      logging: { $0.persistLogging },
       services: { context in [try PersistService(context)] })
     throw ExitCode(status)
   }
