@@ -65,6 +65,8 @@ extension JobRecord {
       guard text.utf8.count < JobRecord.maxSearchBytes else { break }
       text += " " + argument
     }
+    // SQLite's functions take a NUL for the end.
+    if text.utf8.contains(0) { text.replace("\0", with: " ") }
     guard text.utf8.count > JobRecord.maxSearchBytes else { return text }
     // At the last whole character within the bound.
     var end = text.utf8.index(text.startIndex, offsetBy: JobRecord.maxSearchBytes)

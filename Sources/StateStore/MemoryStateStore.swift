@@ -11,12 +11,16 @@ public final class MemoryStateStore: StateStore {
   }
   private let records = Mutex(Records())
   private let capacity: Int
+  private let pageTime: Duration
 
   public let name = "memory"
 
-  /// - Parameter capacity: records kept; beyond it the oldest ended one goes when a new one comes.
-  public init(capacity: Int = 100_000) {
+  /// - Parameters:
+  ///   - capacity: records kept; beyond it the oldest ended one goes when a new one comes.
+  ///   - pageTime: how long one page's search may take; then it says where it goes on.
+  public init(capacity: Int = 100_000, pageTime: Duration = .milliseconds(50)) {
     self.capacity = max(1, capacity)
+    self.pageTime = pageTime
   }
 
   public func put(_ new: [JobRecord]) {
@@ -44,18 +48,28 @@ public final class MemoryStateStore: StateStore {
   public func get(_ id: JobID) -> JobRecord? { records.withLock { $0.byID[id] } }
 
   public func list(_ query: RecordQuery) -> RecordPage {
-    records.withLock { records in
-      var page = RecordPage(records: [])
-      let end = query.before.map { records.ids.firstIndex(notBelow: $0) } ?? records.ids.count
-      for id in records.ids[..<end].reversed() {
-        guard let record = records.byID[id], query.matches(record) else { continue }
+    let deadline = ContinuousClock.now + pageTime
+    var page = RecordPage(records: [])
+    var before = query.before
+    while true {
+      // A piece at a time, so that a long search keeps no record from being put.
+      let piece = records.withLock { records -> [JobRecord] in
+        let end = before.map { records.ids.firstIndex(notBelow: $0) } ?? records.ids.count
+        return records.ids[..<end].suffix(256).reversed().compactMap { records.byID[$0] }
+      }
+      guard let last = piece.last else { return page }
+      for record in piece where query.matches(record) {
         if page.records.count == query.limit {
           page.next = page.records.last?.id
-          break
+          return page
         }
         page.records.append(record)
       }
-      return page
+      before = last.id
+      if ContinuousClock.now >= deadline {
+        page.next = before
+        return page
+      }
     }
   }
 

@@ -89,3 +89,43 @@ import Testing
     #expect(JobID(text) == nil)
   }
 }
+
+@Suite struct TimeTextTests {
+  static let now = Timestamp(nanoseconds: 1_795_309_200_123_456_789)
+
+  @Test(
+    arguments: [
+      ("now", 1_795_309_200_123_456_789), ("1970-01-01T00:00:01Z", 1_000_000_000),
+      ("2026-11-22T02:00:00.5+01:00", 1_795_309_200_500_000_000), ("0", 0), ("1795309200", 1_795_309_200_000_000_000),
+      ("1795309200.25", 1_795_309_200_250_000_000), ("1.0000000019", 1_000_000_001),
+      ("9223372036", 9_223_372_036_000_000_000),
+      ("1h", 1_795_309_200_123_456_789 - 3_600_000_000_000), ("10m", 1_795_309_200_123_456_789 - 600_000_000_000),
+      ("7d", 1_795_309_200_123_456_789 - 604_800_000_000_000), ("250ms", 1_795_309_200_123_456_789 - 250_000_000),
+    ] as [(String, Int64)])
+  func reads(text: String, nanoseconds: Int64) {
+    #expect(TimeText.parse(text, now: Self.now) == Timestamp(nanoseconds: nanoseconds))
+  }
+
+  @Test(arguments: [
+    "", "Now", "-1", "+1", "1.", ".5", "1.5.5", "1e9", " 1", "1 h", "1h30m", "-1h", "yesterday", "2026-11-22",
+    "9223372037",
+    "99999999999999999999", "1.5h", "١", "2026-02-30T00:00:00Z", String(repeating: "1", count: 200),
+  ])
+  func refuses(text: String) {
+    #expect(TimeText.parse(text, now: Self.now) == nil)
+  }
+
+  @Test func nonsenseNeverTraps() {
+    let letters = Array("0123456789.-+:TZhmsdnow ")
+    var state: UInt64 = 9
+    for _ in 0..<50_000 {
+      var text = ""
+      state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+      for _ in 0..<Int(state >> 59) {
+        state = state &* 6_364_136_223_846_793_005 &+ 1_442_695_040_888_963_407
+        text.append(letters[Int((state >> 33) % UInt64(letters.count))])
+      }
+      _ = TimeText.parse(text, now: Self.now)
+    }
+  }
+}
