@@ -185,5 +185,6 @@ let package = Package(
     benchmark("ingest", ["BenchmarkKit"]),
     benchmark("stalled", ["BenchmarkKit"]),
     benchmark("persist", ["BenchmarkKit", "JobletWire", "JobletModel"]),
+    benchmark("records", ["BenchmarkKit", "StateStore", "JobletModel"]),
   ]
 )

@@ -2,6 +2,25 @@ import FoundationEssentials
 import HTTPClient
 import JobletModel
 
+/// Which jobs are asked for. Every condition holds at once.
+public struct JobListRequest: Sendable, Hashable {
+  /// Any of these; empty for every status.
+  public var statuses: [JobStatus]
+  /// Bounds of the time a job was posted, both inclusive, in any form of ``JobletModel/TimeText``. The node reads them, by
+  /// its own clock.
+  public var since: String?
+  public var until: String?
+  /// Text that the job's ID, name, owner, labels or command line contain.
+  public var text: String?
+
+  public init(statuses: [JobStatus] = [], since: String? = nil, until: String? = nil, text: String? = nil) {
+    self.statuses = statuses
+    self.since = since
+    self.until = until
+    self.text = text
+  }
+}
+
 /// A page of jobs, newest first.
 public struct JobPage: Codable, Sendable {
   public var jobs: [JobRecord]
@@ -43,12 +62,16 @@ public final class JobletClient: Sendable {
   }
 
   /// - Parameters:
-  ///   - status: only jobs in that state; nil for all.
-  ///   - limit: jobs on the page, 1 to 1000.
+  ///   - limit: jobs on the page, 1 to 1000. A page of a search may have fewer and yet a next one.
   ///   - cursor: ``JobPage/nextCursor`` of the page before.
-  public func jobs(status: JobStatus? = nil, limit: Int? = nil, cursor: String? = nil) async throws -> JobPage {
+  public func jobs(_ request: JobListRequest = JobListRequest(), limit: Int? = nil, cursor: String? = nil)
+    async throws -> JobPage
+  {
     var query = URLQuery()
-    query.add("status", status?.rawValue)
+    query.add("status", request.statuses.isEmpty ? nil : request.statuses.map(\.rawValue).joined(separator: ","))
+    query.add("since", request.since)
+    query.add("until", request.until)
+    query.add("q", request.text)
     query.add("limit", limit.map(String.init))
     query.add("cursor", cursor)
     return try await call("GET", "/v1/jobs" + query.text)

@@ -5,7 +5,7 @@ import JobletModel
 public enum JobLookup {
   /// Shorter beginnings are more likely a slip than an ID.
   public static let shortest = 4
-  /// Jobs looked through at most.
+  /// Pages of jobs that contain the text anywhere, looked through at most.
   static let mostPages = 100
 
   public static func resolve(_ text: String, in client: JobletClient) async throws -> JobID {
@@ -20,7 +20,7 @@ public enum JobLookup {
     var found: [JobID] = []
     var cursor: String?
     for _ in 0..<mostPages {
-      let page = try await client.jobs(limit: 1000, cursor: cursor)
+      let page = try await client.jobs(JobListRequest(text: prefix), limit: 1000, cursor: cursor)
       found += page.jobs.map(\.id).filter { $0.description.hasPrefix(prefix) }
       cursor = page.nextCursor
       if cursor == nil || found.count > 5 { break }

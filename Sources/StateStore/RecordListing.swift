@@ -26,7 +26,8 @@ struct RecordListing {
   func page() throws -> RecordPage {
     var page = RecordPage(records: [])
     let statuses = query.statuses.map { Set($0) }
-    if statuses?.isEmpty == true { return page }
+    // No searched text has a NUL, and SQLite's functions take one for the end.
+    if statuses?.isEmpty == true || query.text?.utf8.contains(0) == true { return page }
     let source = try candidates(statuses)
     var looked = 0
     while let candidate = try source.next() {

@@ -35,7 +35,8 @@ import Testing
 
   @Test(arguments: [
     ["job", "run"], ["job", "run", "--"], ["job", "run", "--bogus", "ls"], ["job", "run", "--pids", "x", "ls"],
-    ["job", "run", "-z"], ["job", "log"], ["job", "list", "--limit", "0"], ["job", "stop"],
+    ["job", "run", "-z"], ["job", "log"], ["job", "list", "--limit", "0"],
+    ["job", "list", "--limit", "5", "--all"], ["job", "stop"],
     ["job", "stop", "--grace", "5", "x"],
     ["job", "bogus"], ["bogus"], ["job", "status", "a", "b"],
   ])
@@ -66,8 +67,28 @@ import Testing
     let stop = try parse(JobStop.self, "job", "stop", "--grace", "5s", "a", "b")
     #expect(stop.grace == "5s" && stop.jobs == ["a", "b"])
     #expect(try parse(JobDelete.self, "job", "delete", "a").jobs == ["a"])
-    #expect(try parse(JobList.self, "job", "list", "--status", "running").wantedStatus() == .running)
-    #expect(throws: Failure.self) { try parse(JobList.self, "job", "list", "--status", "dead").wantedStatus() }
+  }
+
+  @Test func `list options become the request`() throws {
+    #expect(try parse(JobList.self, "job", "list").request() == JobListRequest())
+    let list = try parse(
+      JobList.self, "job", "list", "--status", "running,FAILED", "--status=stopped", "--since", "1h", "--until",
+      "2026-11-22T00:00:00Z", "--search", "team=red", "--all")
+    #expect(list.all)
+    #expect(
+      try list.request()
+        == JobListRequest(
+          statuses: [.running, .failed, .stopped], since: "1h", until: "2026-11-22T00:00:00Z", text: "team=red"))
+  }
+
+  @Test(arguments: [
+    ["--status", "dead"], ["--status", "RUNNING,"], ["--status", ""], ["--since", "yesterday"], ["--until", "-1h"],
+    ["--search", ""], ["--search", String(repeating: "x", count: 257)],
+  ])
+  func `a list option that is wrong is named`(arguments: [String]) throws {
+    let list = try #require(try Rnx.parseAsRoot(["job", "list"] + arguments) as? JobList)
+    let failure = #expect(throws: Failure.self) { try list.request() }
+    #expect(failure.map { "\($0)".contains(arguments[0]) } == true)
   }
 
   @Test func `log options become the request`() throws {

@@ -38,7 +38,9 @@ import Testing
     let client = try client(server)
     let request = JobRequest(command: "echo", args: ["a"], secretEnv: ["S": "v"], timeout: "30s")
     #expect(try await client.run(request).id == Self.id)
-    let page = try await client.jobs(status: .running, limit: 10, cursor: "a/b &c")
+    let page = try await client.jobs(
+      JobListRequest(statuses: [.running, .failed], since: "1h", until: "now", text: "a=b"), limit: 10, cursor: "a/b &c"
+    )
     #expect(page.jobs == [Self.record()] && page.nextCursor == "c2")
     #expect(try await client.job(Self.id) == Self.record())
     #expect(try await client.stop(Self.id, grace: "5s") == Self.record())
@@ -46,7 +48,8 @@ import Testing
     let seen = server.requests
     #expect(
       seen.map { "\($0.method) \($0.target)" } == [
-        "POST /v1/jobs", "GET /v1/jobs?status=RUNNING&limit=10&cursor=a%2Fb%20%26c", "GET /v1/jobs/\(Self.id)",
+        "POST /v1/jobs", "GET /v1/jobs?status=RUNNING%2CFAILED&since=1h&until=now&q=a%3Db&limit=10&cursor=a%2Fb%20%26c",
+        "GET /v1/jobs/\(Self.id)",
         "POST /v1/jobs/\(Self.id)/stop", "DELETE /v1/jobs/\(Self.id)",
       ])
     #expect(try JSONDecoder().decode(JobRequest.self, from: Data(seen[0].body)) == request)

@@ -92,6 +92,68 @@ import Testing
     }
   }
 
+  /// What both sides are asked for, and who matches: the live view and the store by one and the same definition.
+  @Test func listFiltersLiveAndStoredAlike() async throws {
+    try await Fixture.run { f in
+      let base = Timestamp(nanoseconds: 1_790_000_000_000_000_000)
+      for number in 0..<40 {
+        var record = Self.record(number, number % 4 < 2 ? .failed : .completed)
+        record.createdAt = Timestamp(nanoseconds: base.nanoseconds + Int64(number) * 1_000_000)
+        record.labels = number % 5 == 0 ? ["team": "Red"] : [:]
+        if number % 2 == 0 { await f.exec.add(record) } else { await f.persist.store(record) }
+      }
+      try await f.until("all are seen") { try await list(f, "?limit=1000").count == 40 }
+      func numbers(_ query: String) async throws -> [Int] {
+        try await list(f, query).compactMap { Int($0.command.dropFirst()) }
+      }
+      let all = (0..<40).reversed()
+      #expect(try await numbers("?status=FAILED") == all.filter { $0 % 4 < 2 })
+      #expect(try await numbers("?status=failed,COMPLETED,RUNNING") == Array(all))
+      #expect(try await numbers("?q=TEAM%3Dred") == all.filter { $0 % 5 == 0 })
+      #expect(try await numbers("?q=n3&status=COMPLETED") == [39, 38, 35, 34, 31, 30, 3])
+      let (since, until) = ("2026-09-21T14:13:20.010Z", "1790000000.02")
+      #expect(try await numbers("?since=\(since)&until=\(until)") == (10...20).reversed())
+      #expect(try await numbers("?since=now").isEmpty)
+      #expect(try await numbers("?until=1h") == Array(all))
+    }
+  }
+
+  /// A store whose search stops half-way says where; nothing is left out or given twice, whichever side has it.
+  @Test func listGoesOnWhereASearchStopped() async throws {
+    try await Fixture.run { f in
+      for number in 0..<60 {
+        let record = Self.record(number, .completed)
+        if number % 3 == 0 { await f.exec.add(record) } else { await f.persist.store(record) }
+      }
+      await f.persist.stopSearching(after: 4)
+      try await f.until("the view is there") { try await list(f, "?limit=1000&q=n0").first?.command == "n0" }
+      var seen: [String] = []
+      var cursor: String?
+      repeat {
+        let page = try await f.call("GET", "/v1/jobs?limit=5&q=n" + (cursor.map { "&cursor=\($0)" } ?? ""))
+          .decode(List.self)
+        seen += page.jobs.map(\.command)
+        cursor = page.next_cursor
+      } while cursor != nil
+      #expect(seen == (0..<60).reversed().map { "n\($0)" })
+    }
+  }
+
+  @Test(arguments: [
+    ("?status=DEAD", "status"), ("?status=", "status"), ("?status=RUNNING,", "status"), ("?since=yesterday", "since"),
+    ("?until=-1h", "until"), ("?since=", "since"), ("?q=", "q"), ("?q=" + String(repeating: "x", count: 257), "q"),
+    ("?limit=0", "limit"), ("?limit=1001", "limit"), ("?limit=x", "limit"), ("?cursor=x", "cursor"),
+    ("?search=x", "search"), ("?status=RUNNING&status=FAILED", "status"),
+  ])
+  func listRefusesByName(query: String, field: String) async throws {
+    try await Fixture.run { f in
+      let reply = try await f.call("GET", "/v1/jobs\(query)")
+      #expect(reply.status == 422)
+      #expect(reply.problem?.field == field, "\(reply.text)")
+      #expect(reply.text.contains("allowed") || field == "search" && reply.text.contains("known here: status, since"))
+    }
+  }
+
   @Test(
     arguments: [
       ("{", 400, "bad-request", nil), ("", 400, "bad-request", nil), ("[]", 422, "invalid-field", nil),
@@ -140,7 +202,7 @@ import Testing
       try await expect("GET", "/v1/jobs/\(id)/logs", 404, "not-found", "\(id)")
       try await expect("POST", "/v1/jobs/\(id)/stop", 404, "not-found", "\(id)")
       try await expect("DELETE", "/v1/jobs/\(id)", 404, "not-found", "no")
-      try await expect("GET", "/v1/jobs?limt=3", 422, "invalid-field", "status, limit, cursor")
+      try await expect("GET", "/v1/jobs?limt=3", 422, "invalid-field", "status, since, until, q, limit, cursor")
       try await expect("GET", "/v1/jobs?limit=0", 422, "invalid-field", "1 to 1000")
       try await expect("GET", "/v1/jobs?limit=1001", 422, "invalid-field", "1 to 1000")
       try await expect("GET", "/v1/jobs?limit=1&limit=2", 422, "invalid-field", "twice")

@@ -13,7 +13,6 @@ struct JobRoutes: Sendable {
 
   /// exec prepares the job before it answers; more than this and something is wrong.
   private static let runTimeout: Duration = .seconds(60)
-  static let listLimit = 1...1000
 
   func run(_ context: RequestContext) async throws -> Reply {
     let caller = try context.authenticatedCaller()
@@ -39,12 +38,8 @@ struct JobRoutes: Sendable {
   }
 
   func list(_ context: RequestContext) async throws -> Reply {
-    let query = try QueryReader(context.target, known: ["status", "limit", "cursor"])
-    let statuses = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
-    let status = try query.value("status", "one of \(statuses)") { JobStatus(rawValue: $0.uppercased()) }
-    let limit = try query.number("limit", JobRoutes.listLimit) ?? 100
-    let before = try query.value("cursor", "the next_cursor of an earlier reply") { Cursor.decode($0) }
-    let page = try await directory.page(status: status, before: before, limit: limit)
+    let query = try ListParameters.query(context.target)
+    let page = try await directory.page(query)
     var body = ByteBuffer()
     body.writeStaticString("{\"jobs\":[")
     for (index, job) in page.jobs.enumerated() {
@@ -52,7 +47,7 @@ struct JobRoutes: Sendable {
       body.writeImmutableBuffer(job.json)
     }
     body.writeStaticString("]")
-    if page.hasMore, let last = page.jobs.last { body.writeString(",\"next_cursor\":\"\(Cursor.encode(last.id))\"") }
+    if let next = page.next { body.writeString(",\"next_cursor\":\"\(Cursor.encode(next))\"") }
     body.writeStaticString("}\n")
     return markStale(.json(.ok, body))
   }

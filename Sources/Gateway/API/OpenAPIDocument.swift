@@ -82,12 +82,37 @@ paths:
       operationId: listJobs
       tags: [jobs]
       summary: List jobs, newest first
+      description: |
+        Every condition holds at once. The work for one page is bounded: a search for something rare may give a page with
+        fewer jobs than `limit`, even none, and a `next_cursor` that goes on.
       x-joblet-operation: jobs:read
       parameters:
         - name: status
           in: query
-          description: Only jobs in this state.
-          schema: {$ref: "#/components/schemas/JobStatus"}
+          description: Only jobs in one of these states, with commas between; letters of either case.
+          style: form
+          explode: false
+          schema:
+            type: array
+            minItems: 1
+            items: {$ref: "#/components/schemas/JobStatus"}
+          examples:
+            two: {value: [RUNNING, FAILED]}
+        - name: since
+          in: query
+          description: Only jobs created at that time or later.
+          schema: {$ref: "#/components/schemas/TimeText"}
+        - name: until
+          in: query
+          description: Only jobs created at that time or earlier.
+          schema: {$ref: "#/components/schemas/TimeText"}
+        - name: q
+          in: query
+          description: |
+            Only jobs that have this text somewhere in their ID, name, owner, labels (`key=value`) or command line (the
+            command and its arguments with spaces between), of which the first 4096 bytes together are looked at. ASCII
+            letters of either case are alike. At most 256 bytes.
+          schema: {type: string, minLength: 1, maxLength: 256}
         - name: limit
           in: query
           description: How many at most.
@@ -423,6 +448,13 @@ components:
       properties:
         jobs: {type: array, items: {$ref: "#/components/schemas/JobRecord"}}
         next_cursor: {type: string, description: Absent on the last page.}
+    TimeText:
+      type: string
+      maxLength: 64
+      description: |
+        An RFC 3339 time, Unix seconds (a fraction is allowed), how long ago (a whole number and `ms`, `s`, `m`, `h` or `d`),
+        or `now`.
+      examples: ["2026-11-22T01:00:00Z", "1795309200.5", 1h, now]
     LogLine:
       type: object
       required: [seq, ts, stream]

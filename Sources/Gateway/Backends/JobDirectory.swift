@@ -44,60 +44,76 @@ struct JobDirectory: Sendable {
     return Problem(.notFound, "there is no job \(id)")
   }
 
-  /// A page of records as JSON, newest first, and whether there are more.
-  /// - Parameters:
-  ///   - before: only jobs older than this one.
-  ///   - limit: how many at most.
-  func page(status: JobStatus?, before: JobID?, limit: Int) async throws -> (
-    jobs: [(id: JobID, json: ByteBuffer)], hasMore: Bool
-  ) {
-    let live = view.ids(before: before, limit: limit + 1) { status == nil || $0.status == status }
-    let stored = try await storedPage(status: status, before: before, limit: limit)
-    var merged: [(id: JobID, json: ByteBuffer)] = []
-    var (a, b) = (live[...], stored[...])
-    while merged.count <= limit {
-      switch (a.first, b.first) {
-      case (let id?, let record?) where record.id > id:
-        merged.append((record.id, JSONText.encodeFragment(record)))
-        b.removeFirst()
-      case (let id?, _):
-        if let json = view.json(id) { merged.append((id, json)) }
-        a.removeFirst()
-      case (nil, let record?):
-        merged.append((record.id, JSONText.encodeFragment(record)))
-        b.removeFirst()
-      case (nil, nil):
-        return (merged, false)
-      }
-    }
-    return (Array(merged.prefix(limit)), true)
+  /// A page of a listing.
+  struct Page: Sendable {
+    /// Newest first, each with its record as JSON without a newline.
+    var jobs: [(id: JobID, json: ByteBuffer)] = []
+    /// The next page begins below this one; nil if there is nothing more.
+    var next: JobID?
   }
 
-  /// Stored records the live view does not have: of a job that both know, the live one is newer.
-  private func storedPage(status: JobStatus?, before: JobID?, limit: Int) async throws -> [JobRecord] {
-    guard let persist else { return [] }
-    var found: [JobRecord] = []
-    var before = before
-    while found.count <= limit {
-      let size = min(limit + 1, 1000)
-      let query = RecordQuery(statuses: status.map { [$0] }, before: before, limit: size)
-      let page = try await persist.converse(timeout: .seconds(15)) { connection in
-        try await connection.send(Frame(FrameHeader(.listRecords), json: query))
-        var records: [JobRecord] = []
+  /// How long persist is asked again for a page that a search has not filled yet.
+  private static let searchTime: Duration = .milliseconds(250)
+
+  /// A page of records that match, newest first: the live view's and persist's.
+  func page(_ query: RecordQuery) async throws -> Page {
+    let live = view.ids(before: query.before, limit: query.limit + 1) { query.matches($0) }
+    let stored = try await storedPage(query)
+    var page = Page()
+    var (a, b) = (live[...], stored.jobs[...])
+    while page.jobs.count <= query.limit {
+      // Where the search of the stored ones ended, this page ends too: what is older comes in order with the next.
+      let id = a.first.flatMap { id in stored.next.map { id >= $0 } ?? true ? id : nil }
+      switch (id, b.first) {
+      case (let id?, let record?) where record.id > id:
+        page.jobs.append(record)
+        b.removeFirst()
+      case (let id?, _):
+        if let json = view.json(id) { page.jobs.append((id, json)) }
+        a.removeFirst()
+      case (nil, let record?):
+        page.jobs.append(record)
+        b.removeFirst()
+      case (nil, nil):
+        page.next = stored.next
+        return page
+      }
+    }
+    page.jobs.removeLast()
+    page.next = page.jobs.last?.id
+    return page
+  }
+
+  /// Stored records the live view does not have (of a job that both know, the live one is newer), one more than the page
+  /// takes if there are so many. `next` is the last one that was looked at, if there is more to look at.
+  private func storedPage(_ query: RecordQuery) async throws -> Page {
+    guard let persist else { return Page() }
+    let deadline = ContinuousClock.now + JobDirectory.searchTime
+    var query = query
+    let wanted = query.limit + 1
+    query.limit = min(wanted, RecordQuery.limitRange.upperBound)
+    var found = Page()
+    while true {
+      let asked = query
+      let piece = try await persist.converse(timeout: .seconds(15)) { connection in
+        try await connection.send(Frame(FrameHeader(.listRecords), json: asked))
+        var piece = Page()
         while true {
           let frame = try await connection.reply()
           switch frame.header.type {
-          case .record: records.append(try frame.decode())
-          case .done: return records
+          case .record: piece.jobs.append((frame.header.job, frame.payload))
+          case .done:
+            piece.next = try frame.decode(RecordsEnd.self).next
+            return piece
           default: throw FrameError.unexpected(frame.header.type)
           }
         }
       }
-      found += page.filter { view.record($0.id) == nil }
-      guard page.count >= size, let last = page.last else { break }
-      before = last.id
+      found.jobs += piece.jobs.filter { view.record($0.id) == nil }
+      found.next = piece.next
+      guard let next = piece.next, found.jobs.count < wanted, ContinuousClock.now < deadline else { return found }
+      query.before = next
     }
-    return found
   }
 }
 

@@ -8,6 +8,10 @@ actor FakePersist {
   private(set) var records: [JobID: JobRecord] = [:]
   private(set) var queries: [LogQuery] = []
 
+  /// The store's time for a search is up after so many records.
+  func stopSearching(after count: Int) { mostFound = count }
+  private var mostFound: Int?
+
   func store(_ record: JobRecord) { records[record.id] = record }
 
   func store(_ id: JobID, _ seq: UInt64, _ text: String, stream: LogStream = .stdout, isPartial: Bool = false) {
@@ -38,8 +42,10 @@ actor FakePersist {
     case .listRecords:
       let query: RecordQuery = try frame.decode()
       let found = records.values.filter { query.matches($0) }.sorted(by: { $0.id > $1.id })
-      let page = found.prefix(query.limit)
-      for record in page { try await connection.send(Frame(FrameHeader(.record), json: record)) }
+      let page = found.prefix(min(query.limit, mostFound ?? .max))
+      for record in page {
+        try await connection.send(Frame(FrameHeader(.record, job: record.id), json: record))
+      }
       let next = found.count > page.count ? page.last?.id : nil
       try await connection.send(Frame(FrameHeader(.done), json: RecordsEnd(next: next)))
     case .deleteJobData:
