@@ -43,11 +43,6 @@ public struct PersistService: Service {
   public func run() async throws {
     let configuration = context.configuration
     let logger = context.logger
-    if configuration.state.backend == .local {
-      logger.notice(
-        "state.backend: local: this version keeps job records in memory; a restart forgets those of jobs that exec no longer knows"
-      )
-    }
     context.manager.status("opening the store")
     let engine = try await open(configuration)
     try await WorkerThread.run("self-test") { try engine.selfTest() }
@@ -74,6 +69,7 @@ public struct PersistService: Service {
       server.stop()
       accepting.join()
       try engine.close()
+      try engine.intake.records.close()
     }
     try outcome.get()
   }
@@ -92,7 +88,7 @@ public struct PersistService: Service {
       try PersistEngine(
         settings,
         logs: try LocalLogStore(logs: storage.local.logs.directory, metrics: storage.local.metrics.directory),
-        records: MemoryStateStore(),
+        records: try PersistService.records(configuration),
         logger: logger, beat: { heart.beat() },
         onCondition: {
           manager.status($0.reason.map { "no new jobs: \($0)" } ?? "serving: new jobs are taken on again")
@@ -104,6 +100,15 @@ public struct PersistService: Service {
       logger.info("replayed the write-ahead log: \(found.segments) segments, \(found.lines) lines that no file had")
     }
     return engine
+  }
+
+  /// The store of records that the configuration asks for.
+  private static func records(_ configuration: Configuration) throws -> any StateStore {
+    switch configuration.state.backend {
+    case .local: try SQLiteStateStore(path: configuration.persist.storage.baseDir + "/persist/state.db")
+    case .memory: MemoryStateStore()
+    case .dynamodb: throw PersistError.unsupported("state.backend: dynamodb is not in this version")
+    }
   }
 
   /// Serves until a graceful shutdown, or until nothing can be promised any more.

@@ -35,7 +35,7 @@ public final class SQLiteStateStore: StateStore {
   /// Beyond this size SQLite's log is moved into the database, in bytes.
   private static let maxLogBytes = 4 << 20
 
-  /// Opens the database, or makes a new one (mode 0640) where there is none. The directory must exist.
+  /// Opens the database, or makes a new one (mode 0640) where there is none, and its folder (mode 0750).
   /// - Parameter pageTime: how long one page's search may take; then it says where it goes on.
   /// - Throws: ``StateStoreError`` if the file is damaged, not ours or of a later version; it is left as it is then.
   public init(path: String, pageTime: Duration = .milliseconds(50)) throws(StateStoreError) {

@@ -78,6 +78,10 @@ enum StateDatabase {
   /// is no regular file.
   /// - Returns: true if the file is empty: a new one, or one that a crash left so.
   private static func makeFile(_ path: String) throws(StateStoreError) -> Bool {
+    let folder = path.lastIndex(of: "/").map { String(path[..<$0]) } ?? "."
+    guard folder.isEmpty || mkdir(folder, 0o750) == 0 || errno == EEXIST else {
+      throw .unavailable(path: path, why: "mkdir: \(String(cString: strerror(errno)))")
+    }
     let file = Glibc.open(path, O_RDWR | O_CREAT | O_NOFOLLOW | O_CLOEXEC | O_NONBLOCK, 0o640)
     guard file >= 0 else {
       if errno == ELOOP { throw .foreign(path: path, why: "a symbolic link") }
