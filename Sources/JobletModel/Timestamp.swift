@@ -22,8 +22,11 @@ public struct Timestamp: Hashable, Comparable, Sendable {
 
   /// Writes the 30 bytes of the printed form. Years outside 0 to 9999 are clamped to them.
   public func write(to out: UnsafeMutablePointer<UInt8>) {
-    var days = nanoseconds.dividedFloor(86_400_000_000_000)
-    var rest = nanoseconds - days * 86_400_000_000_000
+    var (days, rest) = nanoseconds.quotientAndRemainder(dividingBy: 86_400_000_000_000)
+    if rest < 0 {
+      days -= 1
+      rest += 86_400_000_000_000
+    }
     days = min(max(days, -719_528), 2_932_896)  // 0000-01-01 to 9999-12-31
     let (year, month, day) = Timestamp.civil(fromDays: days)
     let nano = rest % 1_000_000_000
@@ -97,7 +100,11 @@ public struct Timestamp: Hashable, Comparable, Sendable {
       offset = sign * (hours * 3600 + minutes * 60)
     }
     guard scanner.isAtEnd else { return nil }
-    let seconds = dayNumber * 86_400 + hour * 3600 + minute * 60 + second - offset
+    var seconds = dayNumber * 86_400 + hour * 3600 + minute * 60 + second - offset
+    if seconds < 0, nano > 0 {  // so that the first moment there is can be reached: no step goes below it
+      seconds += 1
+      nano -= 1_000_000_000
+    }
     let (scaled, overflow) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     guard !overflow else { return nil }
     let (sum, carried) = scaled.addingReportingOverflow(nano)

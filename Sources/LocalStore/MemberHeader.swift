@@ -100,9 +100,10 @@ public struct MemberHeader: Hashable, Sendable {
       earliest: Timestamp(nanoseconds: load(80, as: Int64.self)),
       latest: Timestamp(nanoseconds: load(88, as: Int64.self)), flags: MemberFlags(rawValue: load(18, as: UInt16.self)))
     let overhead = UInt64(MemberHeader.byteCount + MemberHeader.trailerLength)
-    guard memberLength > overhead, memberLength < 1 << 40, firstSeq >= 1, lastSeq >= firstSeq, count >= 1 else {
-      return nil
-    }
+    // Bounds that keep every sum over headers in range, whatever a forged one says.
+    guard memberLength > overhead, memberLength < 1 << 40, firstSeq >= 1, lastSeq >= firstSeq, lastSeq < .max,
+      count >= 1
+    else { return nil }
   }
 
   /// Writes the header's 96 bytes.

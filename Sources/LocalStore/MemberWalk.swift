@@ -27,6 +27,8 @@ struct MemberWalk {
   private let file: Descriptor
   private let length: UInt64
   private var offset: UInt64
+  /// Behind the header of the last member that was given.
+  private var behindHeader: UInt64 = 0
   private var lastSeq: UInt64
   private var pending: MemberPlace?
   private var search: UInt64?
@@ -52,7 +54,8 @@ struct MemberWalk {
         return take(MemberPlace(header: header, offset: offset))
       }
       guard offset < length else { return .end(offset: offset) }
-      search = offset + 1
+      // From inside the last member on: where bytes of it are gone, the next one begins before the place it should.
+      search = behindHeader
     }
     guard let from = search else { return .searching }
     switch try MemberScan.forward(file, from: from, length: length) {
@@ -72,6 +75,7 @@ struct MemberWalk {
 
   private mutating func take(_ place: MemberPlace) -> Step {
     offset = place.end
+    behindHeader = place.offset + UInt64(MemberHeader.byteCount)
     lastSeq = place.header.lastSeq
     return .member(place)
   }

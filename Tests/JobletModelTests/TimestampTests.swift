@@ -9,6 +9,8 @@ import Testing
     (951_782_400_000_000_000, "2000-02-29T00:00:00.000000000Z"),
     (4_107_542_399_000_000_001, "2100-02-28T23:59:59.000000001Z"),
     (4_107_542_400_000_000_000, "2100-03-01T00:00:00.000000000Z"),
+    (.min, "1677-09-21T00:12:43.145224192Z"),
+    (.max, "2262-04-11T23:47:16.854775807Z"),
   ])
   func printsAndReadsBack(nanoseconds: Int64, text: String) {
     #expect(Timestamp(nanoseconds: nanoseconds).description == text)

@@ -1,4 +1,3 @@
-import HTTPTypes
 import JobletModel
 
 /// What `GET /v1/jobs/{id}/logs` was asked for.

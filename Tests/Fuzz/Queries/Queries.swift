@@ -1,0 +1,160 @@
+import FoundationEssentials
+import JobletModel
+import LogStore
+
+// What is asked: the JSON of the query socket, and the parameters of a request at the gateway. What can be read keeps its
+// meaning, and a log query's answer is checked against its own conditions, line by line.
+
+private let job = JobID(high: 0x0190_0000_0000_7000, low: 0x8000_0000_0000_0001)
+private let lineCount: UInt64 = 300
+private let store = makeStore()
+
+@_cdecl("LLVMFuzzerTestOneInput")
+public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
+  let bytes = UnsafeRawBufferPointer(start: data, count: size)
+  let json = Data(bytes)
+  roundTrip(MetricQuery.self, json)
+  roundTrip(RecordQuery.self, json)
+  roundTrip(LogQuery.self, json)
+  if let query = try? JSONDecoder().decode(LogQuery.self, from: json) { ask(query) }
+  target(String(decoding: bytes, as: UTF8.self))
+  return 0
+}
+
+private func roundTrip<Query: Codable & Equatable>(_ type: Query.Type, _ json: Data) {
+  guard let query = try? JSONDecoder().decode(type, from: json) else { return }
+  do {
+    let again = try JSONDecoder().decode(type, from: JSONEncoder().encode(query))
+    require(again == query, "\(query) becomes \(again)")
+  } catch {
+    fatalError("\(query) can't be written and read: \(error)")
+  }
+}
+
+/// Line `seq` as it was written: two streams, times that rise, text with a field that filters find.
+private func text(_ seq: UInt64) -> String { "line \(seq) of \"three\" hundred\t\(seq % 7 == 0 ? "needle" : "hay")" }
+private func stream(_ seq: UInt64) -> LogStream { seq % 3 == 0 ? .stderr : .stdout }
+private func time(_ seq: UInt64) -> Timestamp { Timestamp(nanoseconds: Int64(seq) * 1_000_000_000) }
+
+private func makeStore() -> MemoryLogStore {
+  let store = MemoryLogStore()
+  do {
+    for seq in 1...lineCount {
+      let info = LogChunkInfo(stream: stream(seq), firstSeq: seq, count: 1, timestamp: time(seq), isPartial: false)
+      let chunk = bytes(text(seq) + "\n").withUnsafeBytes { LogChunk(info, copying: $0) }
+      try store.append([chunk], job: job, stream: StoredStream(stream(seq)))
+    }
+  } catch {
+    fatalError("the store in memory: \(error)")
+  }
+  return store
+}
+
+private func ask(_ query: LogQuery) {
+  var query = query
+  query.job = job
+  var answer: [UInt64] = []
+  do {
+    let scanner = try LogScanner(query) { stream, range, order in [try store.pages(job, stream, range, order)] }
+    var steps = 0
+    scan: while true {
+      steps += 1
+      require(steps < 10_000, "a query of \(lineCount) lines does not end")
+      switch try scanner.next() {
+      case .lines(let first, let count, let bytes):
+        let lines = bytes.split(separator: 0x0A)
+        require(lines.count == count, "\(count) lines are said, \(lines.count) are there")
+        for (index, line) in lines.enumerated() {
+          guard let seq = number(line) else { fatalError("no line: \(String(decoding: line, as: UTF8.self))") }
+          if index == 0 { require(seq == first, "the first line is \(seq), not \(first)") }
+          answer.append(seq)
+        }
+      case .gap(let first, let last): fatalError("a gap from \(first) to \(last) where nothing is damaged")
+      case .working: continue
+      case .end: break scan
+      }
+    }
+  } catch {
+    require(!"\(error)".isEmpty, "a refusal without a reason")
+    return
+  }
+  check(answer, query)
+}
+
+/// The answer found the slow way, where no regular expression is asked for; with one, what can be said of it.
+private func check(_ answer: [UInt64], _ query: LogQuery) {
+  var wanted = (1...lineCount).filter { seq in
+    seq > query.after && seq <= query.through ?? .max && (query.stream.map { $0 == stream(seq).name } ?? true)
+      && (query.since.map { time(seq) >= $0 } ?? true) && (query.until.map { time(seq) <= $0 } ?? true)
+      && (query.filter.map { contains(bytes(text(seq)), bytes($0)) } ?? true)
+  }
+  let isDescending = query.order == .descending
+  if query.regex ?? "" != "" {
+    let allowed = Set(wanted)
+    require(answer.allSatisfy { allowed.contains($0) }, "a line that does not meet \(query)")
+    require(zip(answer, answer.dropFirst()).allSatisfy { isDescending ? $0 > $1 : $0 < $1 }, "\(query): out of order")
+    for bound in [query.limit, query.tail] { require(answer.count <= bound ?? .max, "more lines than \(query) wants") }
+    return
+  }
+  if let tail = query.tail { wanted = wanted.suffix(tail) }
+  if isDescending { wanted.reverse() }
+  if let offset = query.offset { wanted = Array(wanted.dropFirst(offset)) }
+  if let limit = query.limit { wanted = Array(wanted.prefix(limit)) }
+  require(
+    answer == wanted,
+    "\(query) gives \(answer.count) lines \(answer.prefix(5)), not \(wanted.count) \(wanted.prefix(5))")
+}
+
+private func contains(_ text: [UInt8], _ part: [UInt8]) -> Bool {
+  part.isEmpty || text.indices.contains { text[$0...].starts(with: part) }
+}
+
+private func number(_ line: Slice<UnsafeRawBufferPointer>) -> UInt64? {
+  UInt64(String(decoding: line.dropFirst(7).prefix { $0 != 0x2C }, as: UTF8.self))
+}
+
+/// A request's target: read, written as strictly as can be, and read again as the same.
+private func target(_ text: String) {
+  guard let target = try? RequestTarget(text) else { return }
+  require(!target.segments.contains { $0 == "." || $0 == ".." }, "\(target) climbs")
+  require(Set(target.query.map(\.name)).count == target.query.count, "\(target) has a name twice")
+  func escape(_ text: String) -> String {
+    text.utf8.map { "%" + String($0 >> 4, radix: 16) + String($0 & 15, radix: 16) }.joined()
+  }
+  var again = target.segments.map { "/" + escape($0) }.joined()
+  if !target.query.isEmpty {
+    again += "?" + target.query.map { escape($0.name) + "=" + escape($0.value) }.joined(separator: "&")
+  }
+  if again.utf8.count <= RequestTarget.maxLength {
+    guard let second = try? RequestTarget(again) else { fatalError("\(target) can't be read again as \(again)") }
+    require(second == target, "\(target) becomes \(second)")
+  }
+  parameters(target)
+}
+
+private func parameters(_ target: RequestTarget) {
+  do {
+    let parameters = try LogParameters(target, lastEventID: nil, now: time(lineCount))
+    require(parameters.limit.map { LogParameters.limitRange.contains($0) } ?? true, "limit: \(parameters)")
+    require(parameters.tail.map { LogParameters.tailRange.contains($0) } ?? true, "tail: \(parameters)")
+    require(
+      parameters.filter.map { (1...LogParameters.maxFilterBytes).contains($0.utf8.count) } ?? true, "\(parameters)")
+  } catch {
+    require(!error.detail.isEmpty, "a refusal without a reason")
+  }
+}
+
+func seeds() -> [[UInt8]] {
+  [
+    "{\"job\":\"\(job)\",\"after\":0}",
+    "{\"job\":\"\(job)\",\"after\":17,\"through\":200,\"stream\":\"stdout\",\"filter\":\"needle\",\"tail\":5}",
+    "{\"job\":\"\(job)\",\"after\":1,\"since\":\"1970-01-01T00:01:00Z\",\"until\":\"1970-01-01T00:04:00.5+00:00\",\"limit\":9,\"offset\":2}",
+    "{\"job\":\"\(job)\",\"after\":0,\"order\":\"desc\",\"limit\":10,\"regex\":\"^line [0-9]+(5|6) \"}",
+    "{\"job\":\"\(job)\",\"after\":0,\"through_seq\":18446744073709551615,\"regex\":\"(a+)+$\"}",
+    "{\"job\":\"\(job)\",\"after\":0,\"aggregate\":\"p95\",\"interval_ms\":60000,\"limit\":9}",
+    "{\"statuses\":[\"RUNNING\",\"FAILED\"],\"since\":\"2026-01-01T00:00:00Z\",\"text\":\"build\",\"before\":\"\(job)\",\"limit\":100}",
+    "/v1/jobs/\(job)/logs?follow=true&stream=stderr&after=7&filter=a%20b",
+    "/v1/jobs/\(job)/logs?since=1h&until=2026-11-21T20:15:55.5Z&tail=100&limit=7&order=desc&regex=%5Ea&offset=3",
+    "/v1/jobs/\(job)/metrics?aggregate=avg&interval=1m&since=now&until=1700000000.5",
+  ].map(bytes)
+}
