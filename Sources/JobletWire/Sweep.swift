@@ -56,6 +56,25 @@ public struct SweptJob: Codable, Hashable, Sendable {
   }
 }
 
+/// The bounds a sweep went by; 0 for none.
+public struct SweepBounds: Codable, Hashable, Sendable {
+  public var days: Int
+  public var maxBytesPerJob: Int64
+  public var maxBytes: Int64
+
+  enum CodingKeys: String, CodingKey {
+    case days
+    case maxBytesPerJob = "max_bytes_per_job"
+    case maxBytes = "max_bytes"
+  }
+
+  public init(days: Int = 0, maxBytesPerJob: Int64 = 0, maxBytes: Int64 = 0) {
+    self.days = days
+    self.maxBytesPerJob = maxBytesPerJob
+    self.maxBytes = maxBytes
+  }
+}
+
 /// What a sweep came to. In a dry run "removed" is what would be.
 public struct SweepTotals: Codable, Hashable, Sendable {
   public var removedJobs = 0
@@ -66,8 +85,10 @@ public struct SweepTotals: Codable, Hashable, Sendable {
   public var runningJobs = 0
   /// Jobs whose removal failed; persist's journal says why. They are tried again at the next sweep.
   public var failedJobs = 0
+  public var bounds = SweepBounds()
 
   enum CodingKeys: String, CodingKey {
+    case bounds
     case removedJobs = "removed_jobs"
     case removedBytes = "removed_bytes"
     case keptJobs = "kept_jobs"

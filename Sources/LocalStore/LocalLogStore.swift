@@ -21,6 +21,12 @@ public final class LocalLogStore: LogStore {
     try self.init(logs: logs, metrics: metrics, faults: nil)
   }
 
+  /// Opens directories that are there, for reading. Metrics may have none.
+  public init(existingLogs logs: String, metrics: String) throws {
+    self.logs = try StoreRoot(existing: logs)
+    self.metrics = access(metrics, F_OK) == 0 ? try StoreRoot(existing: metrics) : self.logs
+  }
+
   /// - Parameter faults: failures that a test asks for.
   package init(logs: String, metrics: String, faults: DiskFaults?) throws {
     self.logs = try StoreRoot(logs, faults: faults)

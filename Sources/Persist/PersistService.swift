@@ -75,21 +75,11 @@ public struct PersistService: Service {
   }
 
   private func open(_ configuration: Configuration) async throws -> PersistEngine {
-    let storage = configuration.persist.storage
     let (manager, logger) = (context.manager, context.logger)
     let heart = context.watchdog.heart("keeper")
-    let cores = sysconf(CInt(_SC_NPROCESSORS_ONLN))
-    let settings = PersistEngine.Settings(
-      logDirectory: storage.baseDir + "/persist/wal", wal: configuration.persist.wal,
-      retention: configuration.persist.retention,
-      directories: [storage.local.logs.directory, storage.local.metrics.directory],
-      sealers: min(max(cores - 1, 1), 8))
     let engine = try await WorkerThread.run("replay") {
-      try PersistEngine(
-        settings,
-        logs: try LocalLogStore(logs: storage.local.logs.directory, metrics: storage.local.metrics.directory),
-        records: try PersistService.records(configuration),
-        logger: logger, beat: { heart.beat() },
+      try PersistEngine.open(
+        configuration, logger: logger, beat: { heart.beat() },
         onCondition: {
           manager.status($0.reason.map { "no new jobs: \($0)" } ?? "serving: new jobs are taken on again")
         },
@@ -100,15 +90,6 @@ public struct PersistService: Service {
       logger.info("replayed the write-ahead log: \(found.segments) segments, \(found.lines) lines that no file had")
     }
     return engine
-  }
-
-  /// The store of records that the configuration asks for.
-  private static func records(_ configuration: Configuration) throws -> any StateStore {
-    switch configuration.state.backend {
-    case .local: try SQLiteStateStore(path: configuration.persist.storage.baseDir + "/persist/state.db")
-    case .memory: MemoryStateStore()
-    case .dynamodb: throw PersistError.unsupported("state.backend: dynamodb is not in this version")
-    }
   }
 
   /// Serves until a graceful shutdown, or until nothing can be promised any more.

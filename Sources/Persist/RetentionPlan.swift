@@ -60,6 +60,8 @@ package struct RetentionPlan: Sendable, Hashable {
       removals.append(job)
       totals.removedBytes += job.bytes
     }
+    totals.bounds = SweepBounds(
+      days: bounds.days, maxBytesPerJob: bounds.maxBytesPerJob, maxBytes: bounds.maxBytes)
     totals.removedJobs = removals.count
     totals.keptJobs = jobs.count - removals.count
     totals.keptBytes = left

@@ -1,7 +1,4 @@
 import ArgumentParser
-import DaemonKit
-import FoundationEssentials
-import JobletConfig
 import JobletModel
 import Persist
 
@@ -10,37 +7,12 @@ import Persist
 struct JobletPersist: AsyncParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "joblet-persist",
-    abstract: "Stores the output and the records of jobs, and answers queries about them.",
+    abstract: "Stores the output, the metrics and the records of jobs, and answers queries about them.",
     discussion: """
-      systemd starts it by its sockets (joblet-persist.socket: ipc, joblet-persist-query.socket: query). Without systemd it \
-      needs --listen for both: --listen ipc=unix:/tmp/ipc.sock --listen query=unix:/tmp/query.sock
+      Without a subcommand it is the daemon, which systemd starts by its sockets; its options are those of 'serve' \
+      (joblet-persist serve --help). The other commands look after what is stored.
+
+      \(CommandStatus.help)
       """,
-    version: jobletVersion)
-
-  @Option(help: ArgumentHelp(stringLiteral: DaemonOptions.configHelp)) var config: String?
-  @Flag(help: ArgumentHelp(stringLiteral: DaemonOptions.validateHelp)) var validate = false
-  @Option(help: ArgumentHelp(stringLiteral: DaemonOptions.listenHelp)) var listen: [String] = []
-
-  func run() async throws {
-    if !validate, isDisabled {
-      print("joblet-persist: ipc.enabled is false, so there is nothing to store; not running")
-      return
-    }
-    let status = await runDaemon(
-      name: "joblet-persist",
-      options: DaemonOptions(config: config, validate: validate, listen: listen),
-      listeners: PersistService.listeners,
-      logging: { $0.persistLogging },
-      services: { context in [try PersistService(context)] })
-    throw ExitCode(status)
-  }
-
-  /// A configuration that can't be read is reported by the daemon's own start.
-  private var isDisabled: Bool {
-    do {
-      return try !Configuration.load(path: config, environment: ProcessInfo.processInfo.environment).ipc.enabled
-    } catch {
-      return false
-    }
-  }
+    version: jobletVersion, subcommands: [Serve.self, Cat.self, Sweep.self], defaultSubcommand: Serve.self)
 }

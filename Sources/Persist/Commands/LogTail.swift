@@ -1,0 +1,111 @@
+import Glibc
+import JobletModel
+import JobletWire
+import LogStore
+
+/// What the write-ahead log has of one job and its files have not, read without touching the log.
+///
+/// Damage ends a segment, as it does in a replay. A segment that goes meanwhile was sealed, so the files have its lines.
+struct LogTail {
+  private(set) var chunks: [StoredStream: [LogChunk]] = [:]
+  /// A delete of the job stands in the log.
+  private(set) var isDeleted = false
+  private let job: JobID
+  private let fileSeq: [StoredStream: UInt64]
+  private var entry: JobEntry
+  private var nextBatch: UInt64 = 1
+
+  /// - Parameters:
+  ///   - directory: the log's; there need be none.
+  ///   - fileSeq: the last line each file has.
+  init(_ job: JobID, directory: String, fileSeq: (StoredStream) throws -> UInt64) throws {
+    self.job = job
+    entry = JobEntry(job, lastSeq: 0)
+    var last: [StoredStream: UInt64] = [:]
+    for stream in StoredStream.allCases { last[stream] = try fileSeq(stream) }
+    self.fileSeq = last
+    for segment in try LogTail.segments(directory) {
+      guard let bytes = try LogTail.contents(of: segment.path) else { continue }
+      try bytes.withUnsafeBytes { try read($0, segment.number) }
+    }
+    for stream in StoredStream.allCases where !entry[stream].all.isEmpty { chunks[stream] = entry[stream].all }
+  }
+
+  private static func segments(_ directory: String) throws -> [(number: UInt64, path: String)] {
+    let folder: LogFileHandle
+    do {
+      folder = try LogFileHandle(directory, flags: O_RDONLY | O_DIRECTORY)
+    } catch PersistError.system(_, _, ENOENT) {
+      return []
+    }
+    let all = try folder.entryNames().compactMap { name in
+      LogSegment.number(name).map { ($0, "\(directory)/\(name)") }
+    }
+    return all.sorted { $0.0 < $1.0 }
+  }
+
+  /// A segment is at most 32 MiB and one batch, so it is read whole: a mapping would end the process should the writer cut
+  /// the file meanwhile.
+  private static func contents(of path: String) throws -> [UInt8]? {
+    let file: LogFileHandle
+    do {
+      file = try LogFileHandle(path, flags: O_RDONLY)
+    } catch PersistError.system(_, _, ENOENT) {
+      return nil
+    }
+    var status = stat()
+    guard fstat(file.raw, &status) == 0 else { throw PersistError.system(call: "fstat", path: path, errno: errno) }
+    var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
+    var done = 0
+    while done < bytes.count {
+      let count = bytes.withUnsafeMutableBytes {
+        pread(file.raw, $0.baseAddress.map { $0 + done }, $0.count - done, off_t(done))
+      }
+      if count == 0 { break }
+      if count > 0 {
+        done += count
+      } else if errno != EINTR {
+        throw PersistError.system(call: "read", path: path, errno: errno)
+      }
+    }
+    return bytes
+  }
+
+  private mutating func read(_ bytes: UnsafeRawBufferPointer, _ number: UInt64) throws {
+    guard LogSegment.isHeader(bytes, of: number) else { return }
+    var offset = LogSegment.headerLength
+    while case .batch(let batch, let frames) = LogSegment.place(bytes, at: offset), batch >= nextBatch {
+      nextBatch = batch + 1
+      try take(UnsafeRawBufferPointer(rebasing: bytes[frames]))
+      offset = frames.upperBound
+    }
+  }
+
+  private mutating func take(_ frames: UnsafeRawBufferPointer) throws {
+    var rest = frames
+    while let header = try FrameHeader.decode(rest, maxPayload: Int(UInt32.max)) {
+      let end = FrameHeader.byteCount + Int(header.length)
+      guard end <= rest.count else { throw FrameError.truncated }
+      if header.job == job {
+        take(ReceivedFrame(header: header, bytes: UnsafeRawBufferPointer(rebasing: rest[..<end])))
+      }
+      rest = UnsafeRawBufferPointer(rebasing: rest[end...])
+    }
+  }
+
+  private mutating func take(_ frame: ReceivedFrame) {
+    switch frame.header.type {
+    case .delete:
+      isDeleted = true
+      entry = JobEntry(job, lastSeq: 0)
+    case .log:
+      guard !isDeleted, let info = frame.header.chunk, LineCount.fault(info, frame.payload) == nil else { return }
+      let stream = StoredStream(info.stream)
+      let known = max(entry.lastSeq, fileSeq[stream] ?? 0)
+      guard info.lastSeq > known else { return }
+      _ = entry[stream].append(info, frame.payload, after: known, segment: 0)
+      entry.lastSeq = info.lastSeq
+    default: return
+    }
+  }
+}
