@@ -29,6 +29,11 @@ public enum PersistError: Error, Hashable, Sendable, CustomStringConvertible {
     }
   }
 
+  /// There is no such file.
+  var isMissing: Bool {
+    if case .system(_, _, let code) = self { code == ENOENT } else { false }
+  }
+
   var isFullDisk: Bool {
     if case .system(_, _, let code) = self { code == ENOSPC || code == EDQUOT } else { false }
   }

@@ -32,27 +32,26 @@ struct LogTail {
   }
 
   private static func segments(_ directory: String) throws -> [(number: UInt64, path: String)] {
-    let folder: LogFileHandle
-    do {
-      folder = try LogFileHandle(directory, flags: O_RDONLY | O_DIRECTORY)
-    } catch PersistError.system(_, _, ENOENT) {
-      return []
-    }
+    guard let folder = try open(directory, O_RDONLY | O_DIRECTORY) else { return [] }
     let all = try folder.entryNames().compactMap { name in
       LogSegment.number(name).map { ($0, "\(directory)/\(name)") }
     }
     return all.sorted { $0.0 < $1.0 }
   }
 
+  private static func open(_ path: String, _ flags: CInt) throws -> LogFileHandle? {
+    do {
+      return try LogFileHandle(path, flags: flags)
+    } catch {
+      guard error.isMissing else { throw error }
+      return nil
+    }
+  }
+
   /// A segment is at most 32 MiB and one batch, so it is read whole: a mapping would end the process should the writer cut
   /// the file meanwhile.
   private static func contents(of path: String) throws -> [UInt8]? {
-    let file: LogFileHandle
-    do {
-      file = try LogFileHandle(path, flags: O_RDONLY)
-    } catch PersistError.system(_, _, ENOENT) {
-      return nil
-    }
+    guard let file = try open(path, O_RDONLY) else { return nil }
     var status = stat()
     guard fstat(file.raw, &status) == 0 else { throw PersistError.system(call: "fstat", path: path, errno: errno) }
     var bytes = [UInt8](repeating: 0, count: Int(status.st_size))
