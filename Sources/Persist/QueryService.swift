@@ -95,10 +95,11 @@ struct QueryService: Sendable {
   private func listRecords(_ query: RecordQuery, _ connection: FrameConnection) async throws {
     try query.check()
     let records = intake.records
-    let page = try await pool.run { try records.list(query) }
+    let page = try await pool.run { try records.page(query) }
     var frames: [Frame] = []
     for record in page.records {
-      frames.append(try Frame(FrameHeader(.record, job: record.id, seq: record.version), json: record))
+      let header = FrameHeader(.record, job: record.id, seq: record.version)
+      frames.append(Frame(header, payload: ByteBuffer(bytes: record.json)))
       if frames.count == 64 {
         try await connection.send(frames)
         frames = []

@@ -47,6 +47,18 @@ public final class MemoryStateStore: StateStore {
 
   public func get(_ id: JobID) -> JobRecord? { records.withLock { $0.byID[id] } }
 
+  public func page(_ query: RecordQuery) throws(StateStoreError) -> StoredPage {
+    let page = list(query)
+    var stored = StoredPage()
+    stored.next = page.next
+    do {
+      stored.records = try page.records.map { try StoredRecord($0) }
+    } catch {
+      throw .unavailable(path: name, why: "a record can't be encoded: \(error)")
+    }
+    return stored
+  }
+
   public func list(_ query: RecordQuery) -> RecordPage {
     let deadline = ContinuousClock.now + pageTime
     var page = RecordPage(records: [])

@@ -2,7 +2,8 @@ import FoundationEssentials
 internal import GRDB
 import JobletModel
 
-/// One page of a listing: candidates from whichever index gives the fewest, newest first, each held against the query.
+/// One page of a listing: candidates from whichever index gives the fewest, newest first, each held against the query's every
+/// condition by the row's columns, which say what ``JobletModel/RecordQuery/matches(_:)`` would, without a look at the JSON.
 ///
 /// - Without text: the records of each status asked for, by `records_by_status`, merged; or all of them, by ID.
 /// - With text of three characters or more: by the full-text index, unless the statuses asked for have few records.
@@ -10,39 +11,36 @@ import JobletModel
 struct RecordListing {
   private let query: RecordQuery
   private let db: Database
-  private let path: String
   private let deadline: ContinuousClock.Instant
 
   /// Up to so many records of the statuses asked for are looked through rather than searched for.
   private static let few = 2000
 
-  init(_ query: RecordQuery, _ db: Database, path: String, time: Duration) {
+  init(_ query: RecordQuery, _ db: Database, time: Duration) {
     self.query = query
     self.db = db
-    self.path = path
     deadline = .now + time
   }
 
-  func page() throws -> RecordPage {
-    var page = RecordPage(records: [])
-    let statuses = query.statuses.map { Set($0) }
+  func page() throws -> StoredPage {
+    var page = StoredPage()
+    let statuses = query.statuses.map { Set($0.map(\.rawValue)) }
     // No searched text has a NUL, and SQLite's functions take one for the end.
     if statuses?.isEmpty == true || query.text?.utf8.contains(0) == true { return page }
     let source = try candidates(statuses)
     var looked = 0
     while let candidate = try source.next() {
       looked += 1
-      if try isPromising(candidate, statuses) {
-        let record = try RecordTable.decode(candidate.row, Column.json, path)
-        if query.matches(record) {
-          if page.records.count == query.limit {
-            page.next = page.records.last?.id
-            return page
-          }
-          page.records.append(record)
+      let row = candidate.row
+      if matches(row, statuses) {
+        if page.records.count == query.limit {
+          page.next = page.records.last?.id
+          return page
         }
+        let version = UInt64(clamping: row[Column.version] as Int64)
+        page.records.append(StoredRecord(id: candidate.id, version: version, json: row[Column.json]))
       }
-      if looked % 64 == 0, ContinuousClock.now >= deadline {
+      if looked % 256 == 0, ContinuousClock.now >= deadline {
         page.next = candidate.id
         return page
       }
@@ -50,25 +48,25 @@ struct RecordListing {
     return page
   }
 
-  /// What can be told from the row's columns, before its JSON is decoded.
-  private func isPromising(_ candidate: Candidate, _ statuses: Set<JobStatus>?) throws -> Bool {
-    let row = candidate.row
-    if let statuses, !(JobStatus(rawValue: row[Column.status]).map(statuses.contains) ?? false) { return false }
+  private func matches(_ row: Row, _ statuses: Set<String>?) -> Bool {
+    guard row[Column.hasText] else { return false }
+    if let statuses, !statuses.contains(row[Column.status]) { return false }
     let created = row[Column.created] as Int64
     if let since = query.since, created < since.nanoseconds { return false }
     if let until = query.until, created > until.nanoseconds { return false }
-    return row[Column.hasText] as Bool
+    return true
   }
 
-  private func candidates(_ statuses: Set<JobStatus>?) throws -> any CandidateSource {
+  private func candidates(_ statuses: Set<String>?) throws -> any CandidateSource {
     let window = try RecordTable.window(query, db)
     let all = statuses.map { $0.count == JobStatus.allCases.count } ?? true
-    let names = all ? nil : statuses?.map(\.rawValue).sorted()
-    if let text = query.text, let match = SearchIndex.match(text) {
+    let names = all ? nil : statuses?.sorted()
+    let text = query.text.map(ASCIIText.lowercased)
+    if let text, let match = SearchIndex.match(text) {
       let isQuick = try names.map { try haveFew($0, window) } ?? false
       if !isQuick { return try SearchWalk(db, match: match, text: text, window: window) }
     }
-    return try IndexWalk(db, statuses: names, text: query.text, window: window)
+    return try IndexWalk(db, statuses: names, text: text, window: window)
   }
 
   private func haveFew(_ statuses: [String], _ window: (low: JobID, high: JobID?)) throws -> Bool {
@@ -98,11 +96,12 @@ private enum Column {
   static let status = 1
   static let created = 2
   static let hasText = 3
-  static let json = 4
+  static let version = 4
+  static let json = 5
 
-  /// `instr` compares bytes, and `lower` knows ASCII alone: as ``JobletModel/ASCIIText`` does.
+  /// The column `search` has its ASCII letters small already, and `instr` compares bytes.
   static func select(text: Bool) -> String {
-    "SELECT id, status, created, \(text ? "instr(lower(search), lower(?)) > 0" : "1"), json FROM records"
+    "SELECT id, status, created, \(text ? "instr(search, ?) > 0" : "1"), version, json FROM records"
   }
 }
 

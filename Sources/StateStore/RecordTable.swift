@@ -10,8 +10,8 @@ enum RecordTable {
       db.cachedStatement(sql: "SELECT rowid, version, search FROM records WHERE id = ?"), arguments: [record.id.data])
     let version = Int64(clamping: record.version)
     if let known, known[1] as Int64 >= version { return false }
-    let text = record.searchText
-    let json = try JSONEncoder().encode(record)
+    let text = ASCIIText.lowercased(record.searchText)
+    let json = try StoredRecord(record).json
     try noteSkew(record, db)
     let index = known.map { $0[2] as String } == text ? nil : try SearchIndex(record.id, db)
     if let known {
@@ -36,16 +36,6 @@ enum RecordTable {
     guard db.changesCount > 0 else { return false }
     try index.update(db)
     return true
-  }
-
-  static func decode(_ row: Row, _ column: Int, _ path: String) throws -> JobRecord {
-    try row.withUnsafeData(atIndex: column) { json in
-      do {
-        return try JSONDecoder().decode(JobRecord.self, from: json ?? Data())
-      } catch {
-        throw StateStoreError.corrupt(path: path, why: "a record can't be read: \(error)")
-      }
-    }
   }
 
   // MARK: Time

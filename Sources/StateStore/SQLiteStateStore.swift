@@ -59,15 +59,22 @@ public final class SQLiteStateStore: StateStore {
 
   public func get(_ id: JobID) throws(StateStoreError) -> JobRecord? {
     try guarded {
-      try pool.read { db in
-        let statement = try db.cachedStatement(sql: "SELECT json FROM records WHERE id = ?")
-        return try Row.fetchOne(statement, arguments: [id.data]).map { try RecordTable.decode($0, 0, path) }
+      let stored = try pool.read { db in
+        let statement = try db.cachedStatement(sql: "SELECT version, json FROM records WHERE id = ?")
+        return try Row.fetchOne(statement, arguments: [id.data]).map {
+          StoredRecord(id: id, version: UInt64(clamping: $0[0] as Int64), json: $0[1])
+        }
       }
+      return try stored?.decode(from: path)
     }
   }
 
+  public func page(_ query: RecordQuery) throws(StateStoreError) -> StoredPage {
+    try guarded { try pool.read { db in try RecordListing(query, db, time: pageTime).page() } }
+  }
+
   public func list(_ query: RecordQuery) throws(StateStoreError) -> RecordPage {
-    try guarded { try pool.read { db in try RecordListing(query, db, path: path, time: pageTime).page() } }
+    try page(query).decode(from: path)
   }
 
   public func delete(_ id: JobID) throws(StateStoreError) -> Bool {

@@ -1,4 +1,5 @@
 import Dispatch
+import FoundationEssentials
 import JobletModel
 import StateStore
 import Synchronization
@@ -74,7 +75,7 @@ func allPages(_ store: any StateStore, _ query: RecordQuery) throws -> [JobRecor
     request.name = "näme"
     request.args = ["-c", "echo \"a\nb\"\t\\ \u{1}"]
     request.env = ["A": "1", "Ü": "é"]
-    request.labels = ["team": "red"]
+    request.labels = ["team": "a/b"]
     var record = JobRecord(
       id: JobID(node: 7), request: request, status: .failed, createdAt: .now(), nodeID: "node", owner: "admin")
     record.version = 9
@@ -90,6 +91,11 @@ func allPages(_ store: any StateStore, _ query: RecordQuery) throws -> [JobRecor
       try store.put([record])
       #expect(try store.get(record.id) == record)
       #expect(try store.list(RecordQuery()).records == [record])
+      let stored = try #require(try store.page(RecordQuery()).records.first)
+      #expect(stored.id == record.id && stored.version == 9)
+      #expect(try JSONDecoder().decode(JobRecord.self, from: stored.json) == record)
+      let text = String(decoding: stored.json, as: UTF8.self)
+      #expect(text.hasPrefix("{\"args\":") && text.contains("a/b"), "the form the API gives: \(text)")
     }
   }
 

@@ -1,4 +1,5 @@
 import BenchmarkKit
+import FoundationEssentials
 import Glibc
 import JobletModel
 import StateStore
@@ -78,11 +79,24 @@ func fill(_ store: SQLiteStateStore, _ population: Population) throws {
   Figure("records_put_per_s", Double(population.count) / seconds, "1/s", count: population.count).print()
 }
 
+/// A page as a client has it: a search whose time was up goes on.
+func fullPage(_ store: SQLiteStateStore, _ query: RecordQuery) throws -> (page: StoredPage, milliseconds: Double) {
+  var query = query
+  let begin = monotonicNow()
+  var page = try store.page(query)
+  while let next = page.next, page.records.count < query.limit {
+    query.before = next
+    query.limit -= page.records.count
+    let more = try store.page(query)
+    page.records += more.records
+    page.next = more.next
+  }
+  return (page, Double(monotonicNow() - begin) / 1e6)
+}
+
 /// Times a query and holds its page against the numbers it must have.
 func timed(_ store: SQLiteStateStore, _ query: RecordQuery, _ wanted: [JobID]) throws -> Double {
-  let begin = monotonicNow()
-  let page = try store.list(query)
-  let milliseconds = Double(monotonicNow() - begin) / 1e6
+  let (page, milliseconds) = try fullPage(store, query)
   guard page.records.map(\.id) == wanted else { throw BenchmarkError("a page is not what was put: \(query)") }
   return milliseconds
 }
@@ -128,11 +142,12 @@ func measure(_ store: SQLiteStateStore, _ population: Population) throws {
   ] {
     var samples: [Double] = []
     for _ in 0..<20 {
-      let begin = monotonicNow()
-      let page = try store.list(RecordQuery(text: text, limit: 100))
-      samples.append(Double(monotonicNow() - begin) / 1e6)
-      guard page.records.allSatisfy({ RecordQuery(text: text).matches($0) }), page.records.isEmpty == (name == "none")
-      else { throw BenchmarkError("a search for '\(text)' gave \(page.records.count) records") }
+      let (page, milliseconds) = try fullPage(store, RecordQuery(text: text, limit: 100))
+      samples.append(milliseconds)
+      let found = try page.records.map { try JSONDecoder().decode(JobRecord.self, from: $0.json) }
+      guard found.allSatisfy({ RecordQuery(text: text).matches($0) }), found.isEmpty == (name == "none") else {
+        throw BenchmarkError("a search for '\(text)' gave \(page.records.count) records")
+      }
     }
     report("list_search_\(name)_ms", samples, "first page of a search for '\(text)' among \(count) records")
   }
