@@ -36,11 +36,9 @@ public struct JobList: AsyncParsableCommand {
       }
       return known
     }
-    for (name, text) in [("--since", since), ("--until", until)] {
-      guard let text, TimeText.parse(text) == nil else { continue }
-      throw Failure(
-        "\(name) '\(text.prefix(64))' is not a time", why: "allowed is \(TimeText.allowed)", next: "give one of these")
-    }
+    // The node reads them, by its own clock; what it would refuse is told here, where the option's name is known.
+    if let since { _ = try TimeOption.parse(since, option: "--since") }
+    if let until { _ = try TimeOption.parse(until, option: "--until") }
     if let search, !RecordQuery.textRange.contains(search.utf8.count) {
       throw Failure(
         "--search has \(search.utf8.count) bytes", why: "allowed are 1 to \(RecordQuery.textRange.upperBound)",

@@ -38,8 +38,8 @@ public struct JobLog: AsyncParsableCommand {
       request.tail = tail
     }
     request.filter = filter
-    request.since = try since.map { try TimeText.parse($0, option: "--since", now: now) }
-    request.until = try until.map { try TimeText.parse($0, option: "--until", now: now) }
+    request.since = try since.map { try TimeOption.parse($0, option: "--since", now: now) }
+    request.until = try until.map { try TimeOption.parse($0, option: "--until", now: now) }
     return request
   }
 
@@ -57,17 +57,5 @@ public struct JobLog: AsyncParsableCommand {
 
   static func wrong(_ option: String, _ why: String) -> Failure {
     Failure("\(option) is not right", why: why, next: "'rnx job log --help' lists the options")
-  }
-}
-
-/// Moments as people give them.
-enum TimeText {
-  static func parse(_ text: String, option: String, now: Timestamp) throws -> Timestamp {
-    if text == "now" { return now }
-    if let time = Timestamp(rfc3339: text) { return time }
-    if let ago = DurationText.parse(text) { return Timestamp(nanoseconds: now.nanoseconds - ago.nanoseconds) }
-    throw JobLog.wrong(
-      "\(option) '\(text.prefix(64))'",
-      "allowed is a time like 2026-01-31T12:00:00Z, now, or how long ago: \(DurationText.allowed)")
   }
 }
