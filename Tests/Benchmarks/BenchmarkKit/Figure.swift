@@ -51,7 +51,7 @@ public struct Figure {
   /// Three significant digits behind small numbers, none behind large ones.
   static func number(_ value: Double) -> String {
     if value >= 1000 { return "\(Int(value.rounded()))" }
-    let scale = value >= 100 ? 10.0 : value >= 1 ? 100.0 : 1000.0
+    let scale = value >= 100 ? 10.0 : value >= 1 ? 100.0 : value >= 0.01 ? 1000.0 : 1e7
     return "\((value * scale).rounded() / scale)"
   }
 }

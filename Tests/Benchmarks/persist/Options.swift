@@ -13,6 +13,12 @@ struct Options {
   /// Lines a second that the jobs write while persist is killed, over all jobs.
   var killRate = 80_000
 
+  /// `persist.wal.fsync` of the power cut; another than `always` shows that it can fail.
+  var cutPolicy = "always"
+  /// In the test host: write until it dies, or look for lines.
+  var cutsAndWrites = false
+  var cutCheck: String?
+
   static let parts = ["ingest", "scan", "range", "tail", "list", "rss", "always", "kill", "trickle", "power-cut"]
 
   init(_ arguments: [String]) throws {
@@ -37,6 +43,13 @@ struct Options {
       case "--trickle-seconds": trickleSeconds = try number()
       case "--kill-seconds": killSeconds = try number()
       case "--kill-rate": killRate = try number()
+      case "--power-cut-fsync":
+        guard ["always", "interval", "never"].contains(value) else {
+          throw BenchmarkError("\(name) is '\(value)', not always, interval or never")
+        }
+        cutPolicy = value
+      case "--power-cut-write": cutsAndWrites = true
+      case "--power-cut-check": cutCheck = value
       default: throw BenchmarkError("unknown option '\(name)'")
       }
     }

@@ -5,10 +5,13 @@ import BenchmarkKit
 
 benchmarkMain {
   let options = try Options(CommandLine.arguments)
+  if options.cutsAndWrites { return try PowerCut.write() }
+  if let list = options.cutCheck { return try PowerCut.check(list) }
   if options.includes("ingest") { try measureIngest(options) }
   if options.includes("scan") || options.includes("range") || options.includes("tail") { try measureReading(options) }
   if options.includes("rss") { try measureMemory(options) }
   if options.includes("always") { try measureAlways(options) }
   if options.includes("kill") { try measureKills(options) }
+  if options.includes("power-cut") { try PowerCut.measure(options) }
   if options.includes("trickle") { try measureTrickle(options) }
 }
