@@ -1,4 +1,5 @@
 import ArgumentParser
+import JobletClient
 import JobletModel
 import RnxCommands
 import Testing
