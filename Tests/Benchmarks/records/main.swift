@@ -161,6 +161,7 @@ benchmarkMain {
     switch (option, arguments.popFirst()) {
     case ("--records", let text?) where (Int(text) ?? 0) >= 10_000: count = Int(text) ?? count
     case ("--folder", let path?): folder = path
+    case ("--bin", _?), ("--jobs", _?): continue  // contrib/bench tells every benchmark where the programs are
     default: throw BenchmarkError("'\(option)': usage: records [--records N (10000 or more)] [--folder PATH]")
     }
   }

@@ -17,7 +17,13 @@ public func fuzz(_ data: UnsafePointer<UInt8>?, _ size: Int) -> CInt {
   roundTrip(RecordQuery.self, json)
   roundTrip(LogQuery.self, json)
   if let query = try? JSONDecoder().decode(LogQuery.self, from: json) { ask(query) }
-  target(String(decoding: bytes, as: UTF8.self))
+  if let query = try? JSONDecoder().decode(MetricQuery.self, from: json) { ask(query) }
+  if let query = try? JSONDecoder().decode(RecordQuery.self, from: json) { ask(query) }
+  let text = String(decoding: bytes, as: UTF8.self)
+  if let time = TimeText.parse(text, now: time(lineCount)) {
+    require(TimeText.parse(time.description) == time, "'\(text)' is \(time), which is read as another time")
+  }
+  target(text)
   return 0
 }
 
@@ -36,9 +42,24 @@ private func text(_ seq: UInt64) -> String { "line \(seq) of \"three\" hundred\t
 private func stream(_ seq: UInt64) -> LogStream { seq % 3 == 0 ? .stderr : .stdout }
 private func time(_ seq: UInt64) -> Timestamp { Timestamp(nanoseconds: Int64(seq) * 1_000_000_000) }
 
+/// Sample `seq`, for every third second of the lines' time.
+private func sample(_ seq: UInt64) -> MetricSample {
+  var sample = MetricSample(seq: seq, ts: time(seq * 3))
+  sample.cpuPercent = Double(seq % 101) / 2
+  if seq % 2 == 0 { sample.memoryBytes = Int64(seq << 20) }
+  return sample
+}
+private let sampleCount = lineCount / 3
+
 private func makeStore() -> MemoryLogStore {
   let store = MemoryLogStore()
   do {
+    for seq in 1...sampleCount {
+      let chunk = try bytes(sample(seq).line).withUnsafeBytes {
+        LogChunk(try StoredChunkInfo(metrics: $0, firstSeq: seq, count: 1), copying: $0)
+      }
+      try store.append([chunk], job: job, stream: .metrics)
+    }
     for seq in 1...lineCount {
       let info = LogChunkInfo(stream: stream(seq), firstSeq: seq, count: 1, timestamp: time(seq), isPartial: false)
       let chunk = bytes(text(seq) + "\n").withUnsafeBytes { LogChunk(info, copying: $0) }
@@ -79,6 +100,78 @@ private func ask(_ query: LogQuery) {
     return
   }
   check(answer, query)
+}
+
+/// One line of an aggregate's answer.
+private struct AggregateLine: Decodable {
+  var ts: Timestamp
+  var aggregate: String
+  var samples: Int
+  var cpu_percent: Double?
+  var memory_bytes: Double?
+}
+
+private func ask(_ query: MetricQuery) {
+  var query = query
+  query.job = job
+  var answer: [Data] = []
+  do {
+    let scanner = try MetricScanner(query) { stream, range, order in [try store.pages(job, stream, range, order)] }
+    var steps = 0
+    scan: while true {
+      steps += 1
+      require(steps < 10_000, "a query of \(sampleCount) samples does not end")
+      switch try scanner.next() {
+      case .lines(_, let count, let bytes):
+        let lines = bytes.split(separator: 0x0A).map { Data($0) }
+        require(lines.count == count, "\(count) lines are said, \(lines.count) are there")
+        answer += lines
+      case .gap(let first, let last): fatalError("a gap from \(first) to \(last) where nothing is damaged")
+      case .working: continue
+      case .end: break scan
+      }
+    }
+  } catch {
+    require(!"\(error)".isEmpty, "a refusal without a reason")
+    return
+  }
+  let samples = (1...sampleCount).map(sample).filter { sample in
+    sample.seq > query.after && (query.since.map { sample.ts >= $0 } ?? true)
+      && (query.until.map { sample.ts <= $0 } ?? true)
+  }
+  guard query.aggregate != nil else { return check(answer, samples, query) }
+  do {
+    let lines = try answer.map { try JSONDecoder().decode(AggregateLine.self, from: $0) }
+    require(lines.count <= query.limit ?? .max, "more lines than \(query) wants")
+    let total = lines.reduce(0) { $0 + $1.samples }
+    let isWhole = query.limit == nil && query.offset ?? 0 == 0
+    require(
+      isWhole ? total == samples.count : total <= samples.count, "\(total) samples of \(samples.count) in \(query)")
+    for line in lines {
+      require(line.aggregate == query.aggregate?.rawValue && line.samples > 0, "\(line) answers \(query)")
+      let most = query.aggregate == .sum ? 50.0 * Double(sampleCount) : 50
+      require(line.cpu_percent.map { $0 >= 0 && $0 <= most } ?? true, "\(line) is out of its samples' range")
+    }
+  } catch {
+    fatalError("\(query) gives no JSON: \(error)")
+  }
+}
+
+/// Samples as they are stored: those lines and no others.
+private func check(_ answer: [Data], _ samples: [MetricSample], _ query: MetricQuery) {
+  var wanted = samples.map { Data(bytes($0.line).dropLast()) }
+  if query.order == .descending { wanted.reverse() }
+  if let offset = query.offset { wanted = Array(wanted.dropFirst(offset)) }
+  if let limit = query.limit { wanted = Array(wanted.prefix(limit)) }
+  require(answer == wanted, "\(query) gives \(answer.count) samples, not \(wanted.count)")
+}
+
+/// The text search against the obvious way to do it.
+private func ask(_ query: RecordQuery) {
+  guard (try? query.check()) != nil, let text = query.text else { return }
+  let whole = "Needle in a HAYstack\n\u{e9}\u{65e5}=1 \0"
+  let plain = contains(bytes(ASCIIText.lowercased(whole)), bytes(ASCIIText.lowercased(text)))
+  require(ASCIIText.contains(whole, text) == plain, "'\(text)' is found or not")
 }
 
 /// The answer found the slow way, where no regular expression is asked for; with one, what can be said of it.
@@ -152,6 +245,8 @@ func seeds() -> [[UInt8]] {
     "{\"job\":\"\(job)\",\"after\":0,\"order\":\"desc\",\"limit\":10,\"regex\":\"^line [0-9]+(5|6) \"}",
     "{\"job\":\"\(job)\",\"after\":0,\"through_seq\":18446744073709551615,\"regex\":\"(a+)+$\"}",
     "{\"job\":\"\(job)\",\"after\":0,\"aggregate\":\"p95\",\"interval_ms\":60000,\"limit\":9}",
+    "{\"job\":\"\(job)\",\"after\":9,\"order\":\"desc\",\"aggregate\":\"sum\",\"since\":\"1970-01-01T00:01:00Z\"}",
+    "{\"text\":\"HAYS\",\"limit\":7}", "1795309200.5", "90m",
     "{\"statuses\":[\"RUNNING\",\"FAILED\"],\"since\":\"2026-01-01T00:00:00Z\",\"text\":\"build\",\"before\":\"\(job)\",\"limit\":100}",
     "/v1/jobs/\(job)/logs?follow=true&stream=stderr&after=7&filter=a%20b",
     "/v1/jobs/\(job)/logs?since=1h&until=2026-11-21T20:15:55.5Z&tail=100&limit=7&order=desc&regex=%5Ea&offset=3",
