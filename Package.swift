@@ -161,7 +161,12 @@ let package = Package(
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", "JobletModel", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "CSeccomp", "Cgroups", "LinuxKernel"]),
-    tests("WorkerTests", ["Worker", "JobletModel", "JobletWire", "CInitABI", "LinuxKernel", nio, logging]),
+    tests(
+      "WorkerTests",
+      [
+        "Worker", "Sandbox", "Cgroups", "JobletConfig", "JobletModel", "JobletWire", "CInitABI", "LinuxKernel", nio,
+        logging,
+      ]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
     tests(
       "PersistTests",

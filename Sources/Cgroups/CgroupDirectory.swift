@@ -57,24 +57,12 @@ public struct CgroupDirectory: Hashable, Sendable {
   public func kill() throws(Errno) { try write("1", to: "cgroup.kill") }
 
   /// True while a process lives in this subtree (`cgroup.events`).
-  public func isPopulated() throws(Errno) -> Bool { FlatKeyed(try read("cgroup.events"))["populated"] == 1 }
+  public func isPopulated() throws(Errno) -> Bool {
+    try read("cgroup.events").split(separator: "\n").contains("populated 1")
+  }
 
   /// The processes in this very directory.
   public func processes() throws(Errno) -> [pid_t] {
     try read("cgroup.procs").split(separator: "\n").compactMap { pid_t($0) }
   }
-}
-
-/// A file of `name number` lines, as `cpu.stat` and `memory.events`.
-struct FlatKeyed {
-  private var values: [Substring: Int64] = [:]
-
-  init(_ text: String) {
-    for line in text.split(separator: "\n") {
-      let parts = line.split(separator: " ")
-      if parts.count == 2, let value = Int64(parts[1]) { values[parts[0]] = value }
-    }
-  }
-
-  subscript(key: Substring) -> Int64? { values[key] }
 }

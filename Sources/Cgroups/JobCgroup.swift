@@ -1,16 +1,6 @@
 import Glibc
 import LinuxKernel
 
-/// What a job used, as far as the node's controllers tell. Nil is "not measured", never 0.
-public struct CgroupUsage: Hashable, Sendable {
-  public var cpuMicroseconds: Int64?
-  public var memoryPeakBytes: Int64?
-  public var ioReadBytes: Int64?
-  public var ioWrittenBytes: Int64?
-
-  public init() {}
-}
-
 /// The directory under which every job has its cgroup, and what it offers. Made once when exec starts.
 public struct CgroupRoot: Sendable {
   public let directory: CgroupDirectory
@@ -96,29 +86,6 @@ public struct JobCgroup: Hashable, Sendable {
 
   /// Kills everything, PID 1 too: the last act before ``remove(timeout:)``.
   public func killAll() throws(Errno) { try directory.kill() }
-
-  /// How often the kernel killed in `pay/` for its memory limit; nil where there is no memory controller.
-  public func oomKills() throws(Errno) -> Int64? {
-    try measured { () throws(Errno) in try MemoryController.oomKills(payLeaf) }
-  }
-
-  /// What the payload used so far. Figures the node does not measure are nil.
-  public func usage() throws(Errno) -> CgroupUsage {
-    var usage = CgroupUsage()
-    usage.cpuMicroseconds = try measured { () throws(Errno) in try CPUController.usage(payLeaf) } ?? nil
-    usage.memoryPeakBytes = try measured { () throws(Errno) in try MemoryController.peak(payLeaf) } ?? nil
-    if let text = try measured({ () throws(Errno) in try payLeaf.read("io.stat") }) {
-      let bytes = IOController.bytes(text)
-      usage.ioReadBytes = bytes.read
-      usage.ioWrittenBytes = bytes.written
-    }
-    return usage
-  }
-
-  /// A file that is absent because its controller is: nil.
-  private func measured<Value>(_ body: () throws(Errno) -> Value) throws(Errno) -> Value? {
-    do { return try body() } catch let error where error.code == ENOENT { return nil }
-  }
 
   /// Removes the directories once. - Returns: false if a process still sits in one (`EBUSY`): try again shortly.
   public func removeOnce() throws(Errno) -> Bool {

@@ -26,19 +26,14 @@ package enum CPUQuota {
   package static func text(percent: Int) -> String { "\(max(1000, percent * period / 100)) \(period)" }
 }
 
-/// `cpu.max`, `cpu.stat`.
+/// `cpu.max`.
 enum CPUController {
   static func apply(percent: Int, to group: CgroupDirectory) throws(Errno) {
     try group.write(CPUQuota.text(percent: percent), to: "cpu.max")
   }
-
-  /// CPU time used so far in microseconds.
-  static func usage(_ group: CgroupDirectory) throws(Errno) -> Int64? {
-    FlatKeyed(try group.read("cpu.stat"))["usage_usec"]
-  }
 }
 
-/// `memory.max`, `memory.swap.max`, `memory.oom.group`, `memory.events`, `memory.peak`.
+/// `memory.max`, `memory.swap.max`, `memory.oom.group`.
 enum MemoryController {
   static func apply(bytes: Int64, to group: CgroupDirectory) throws(Errno) {
     // Swap first: with the memory limit alone there would be an instant in which the job may swap instead.
@@ -49,33 +44,11 @@ enum MemoryController {
     // All or nothing: a job with one process shot away is in a state nobody wrote code for.
     try group.write("1", to: "memory.oom.group")
   }
-
-  /// How many processes the kernel killed for the limit.
-  static func oomKills(_ group: CgroupDirectory) throws(Errno) -> Int64 {
-    FlatKeyed(try group.read("memory.events"))["oom_kill"] ?? 0
-  }
-
-  static func peak(_ group: CgroupDirectory) throws(Errno) -> Int64? { Int64(try group.read("memory.peak")) }
 }
 
 /// `pids.max`.
 enum PidsController {
   static func apply(maximum: Int, to group: CgroupDirectory) throws(Errno) {
     try group.write("\(maximum)", to: "pids.max")
-  }
-}
-
-/// `io.stat`.
-enum IOController {
-  /// Bytes read and written over all devices: lines of `8:0 rbytes=1 wbytes=2 rios=3 …`.
-  static func bytes(_ text: String) -> (read: Int64, written: Int64) {
-    var sum: (read: Int64, written: Int64) = (0, 0)
-    for field in text.split(whereSeparator: { $0 == " " || $0 == "\n" }) {
-      let parts = field.split(separator: "=")
-      guard parts.count == 2, let value = Int64(parts[1]) else { continue }
-      if parts[0] == "rbytes" { sum.read &+= value }
-      if parts[0] == "wbytes" { sum.written &+= value }
-    }
-    return sum
   }
 }

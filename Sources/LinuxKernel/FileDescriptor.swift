@@ -74,4 +74,16 @@ extension FileDescriptor {
     }
     return bytes
   }
+
+  /// Reads until the end of the file, or until `buffer` is full. - Returns: what was read, a part of `buffer`.
+  public borrowing func read(into buffer: UnsafeMutableRawBufferPointer) throws(Errno) -> UnsafeRawBufferPointer {
+    let raw = raw
+    var filled = 0
+    while filled < buffer.count, let base = buffer.baseAddress {
+      let count = try Kernel.call("read") { Glibc.read(raw, base + filled, buffer.count - filled) }
+      if count == 0 { break }
+      filled += count
+    }
+    return UnsafeRawBufferPointer(rebasing: buffer[..<filled])
+  }
 }

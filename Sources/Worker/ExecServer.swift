@@ -56,6 +56,10 @@ struct ExecServer: Sendable {
       }
     case .output:
       return try await output(try frame.decode(OutputRequest.self))
+    case .metricOutput:
+      let request = try frame.decode(OutputRequest.self)
+      let (frames, state) = await supervisor.metricOutput(request)
+      return frames + [try Frame(FrameHeader(.outputState, job: request.job), json: state)]
     default:
       // The stream can't be trusted from here on: the connection is closed with this.
       throw FrameError.unexpected(frame.header.type)

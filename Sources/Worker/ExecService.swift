@@ -45,7 +45,7 @@ public struct ExecService: Service {
     let supervisor = JobSupervisor(
       loop: loop, settings: node.settings, launcher: node.launcher, teardown: node.teardown,
       launching: try WorkQueue(name: "jl-launch", threads: 2), ending: try WorkQueue(name: "jl-end", threads: 2),
-      removing: try WorkQueue(name: "jl-remove", threads: 2),
+      removing: try WorkQueue(name: "jl-remove", threads: 2), sampling: try WorkQueue(name: "jl-sample", threads: 1),
       logger: logger)
     await supervisor.keepBeating(context.watchdog)
     let adopted = try await supervisor.adopt()
@@ -54,7 +54,7 @@ public struct ExecService: Service {
     await supervisor.sweepWorkspaces()
     await supervisor.connect()
     logger.info("supervising", metadata: ["adopted": "\(adopted)", "state": "\(paths.stateDirectory)"])
-    try await waitForPersist(adopted)
+    if configuration.ipc.enabled { try await waitForPersist(adopted) }
     await supervisor.open()
     let manager = context.manager
     manager.ready(await supervisor.statusSentence)

@@ -21,7 +21,7 @@ struct LaunchedJob: Sendable {
 }
 
 /// What every launch needs, made once at start. Everything here blocks: it runs on threads kept for it.
-struct JobLauncher: Sendable {
+package struct JobLauncher: Sendable {
   let spawner: SharedSpawner
   let cgroups: CgroupRoot
   let namespaces: NamespaceStock
@@ -31,9 +31,23 @@ struct JobLauncher: Sendable {
   let ringSize: Int
   let maxRecords: Int
 
-  final class SharedSpawner: Sendable {
+  package init(
+    spawner: SharedSpawner, cgroups: CgroupRoot, namespaces: NamespaceStock, settings: SandboxSettings,
+    filters: SeccompFilters, workspaces: Workspaces, ringSize: Int, maxRecords: Int
+  ) {
+    self.spawner = spawner
+    self.cgroups = cgroups
+    self.namespaces = namespaces
+    self.settings = settings
+    self.filters = filters
+    self.workspaces = workspaces
+    self.ringSize = ringSize
+    self.maxRecords = maxRecords
+  }
+
+  package final class SharedSpawner: Sendable {
     let spawner: InitSpawner
-    init(_ spawner: consuming InitSpawner) { self.spawner = spawner }
+    package init(_ spawner: consuming InitSpawner) { self.spawner = spawner }
   }
 
   /// What a job is made from.

@@ -34,6 +34,8 @@ package struct LaunchNote: Codable, Hashable, Sendable {
 /// | `record` | the newest record (JSON), as persist gets it | the end |
 /// | `launch` | ``LaunchNote`` (JSON) | the end |
 /// | `ring`, `data`, `space` | the output | the end |
+/// | `metrics` | the samples persist has not acknowledged, and the newest (``MetricSeries``) | the end |
+/// | `live` | empty: nobody stores what the job does, it was admitted with `ipc.enabled: false` | the end |
 package struct JobStateDirectory: Sendable {
   package let path: String
 
@@ -44,9 +46,10 @@ package struct JobStateDirectory: Sendable {
   package var spaceFifo: String { "\(path)/space" }
 
   /// Makes the directory and writes what starts the job; the values of `request.secretEnv` are real here.
-  package func create(request: JobRequest, record: [UInt8]) throws {
+  package func create(request: JobRequest, record: [UInt8], isLive: Bool = false) throws {
     try Kernel.call("mkdir", path) { mkdir(path, 0o700) }
     do {
+      if isLive { try write("live", []) }
       if !request.secretEnv.isEmpty { try write("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
       var masked = request
       masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
@@ -70,6 +73,32 @@ package struct JobStateDirectory: Sendable {
     throw Errno(errno, "unlink", file)
   }
 
+  /// True if nobody stores what the job does.
+  package var isLive: Bool { access("\(path)/live", F_OK) == 0 }
+
+  /// The job has not run, and what it does will be stored.
+  package func makeStored() throws(Errno) {
+    guard unlink("\(path)/live") != 0, errno != ENOENT else { return }
+    throw Errno(errno, "unlink", "\(path)/live")
+  }
+
+  package func saveMetrics(_ change: MetricSeries.FileChange) throws(Errno) {
+    switch change {
+    case .replace(let bytes): try write("metrics", bytes)
+    case .append(let bytes):
+      let file = try FileDescriptor.open(
+        "\(path)/metrics", O_WRONLY | O_CREAT | O_APPEND | O_NOFOLLOW, mode: 0o600)
+      try file.writeAll(bytes)
+    }
+  }
+
+  /// - Throws: ``MetricFileDamage``, or an `Errno`.
+  package func loadMetrics() throws -> MetricSeries {
+    guard access("\(path)/metrics", F_OK) == 0 else { return MetricSeries() }
+    let bytes = try FileDescriptor.open("\(path)/metrics", O_RDONLY | O_NOFOLLOW).readAll(limit: 16 << 20)
+    return try bytes.withUnsafeBytes { bytes throws(MetricFileDamage) in try MetricSeries(file: bytes) }
+  }
+
   package func loadRecord() throws -> JobRecord { try load(JobRecord.self, "record") }
 
   /// Nil if nothing was launched.
@@ -88,7 +117,7 @@ package struct JobStateDirectory: Sendable {
 
   /// Removes the directory. What can't be removed is found, and removed, at the next start.
   package func remove() {
-    for name in ["record", "request", "secret", "launch", "ring", "data", "space"] {
+    for name in ["record", "request", "secret", "launch", "ring", "data", "space", "metrics", "live"] {
       unlink("\(path)/\(name)")
       unlink("\(path)/.\(name)")
     }

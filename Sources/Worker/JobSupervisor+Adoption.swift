@@ -14,6 +14,9 @@ struct FoundJob: Sendable {
   var files: JobFiles?
   var process: InitProcess?
   var facts: AdoptionFacts
+  /// Nobody stores what it does.
+  var isLive: Bool
+  var metrics: Result<MetricSeries, MetricFileDamage>
 }
 
 extension FoundJob {
@@ -34,11 +37,18 @@ extension FoundJob {
     }
     let process = try launch.flatMap { try findInit($0) }
     let ring = files?.ring
+    let metrics: Result<MetricSeries, MetricFileDamage>
+    do {
+      metrics = .success(try directory.loadMetrics())
+    } catch let damage as MetricFileDamage {
+      metrics = .failure(damage)  // no reason to give up the job
+    }
     return FoundJob(
       id: id, record: record, request: request, launch: launch, files: files, process: process,
       facts: AdoptionFacts(
         status: record.status, phase: ring.flatMap { RingPhase(rawValue: $0.load32(RingLayout.Field.phase)) },
-        hasGo: ring.map { $0.load32(RingLayout.Field.go) != 0 } ?? false, isInitAlive: process != nil))
+        hasGo: ring.map { $0.load32(RingLayout.Field.go) != 0 } ?? false, isInitAlive: process != nil),
+      isLive: directory.isLive, metrics: metrics)
   }
 
   /// The process that was written down, if it is still that one: a PID alone may have been given to another.
@@ -58,7 +68,7 @@ extension FoundJob {
 extension JobSupervisor {
   /// Takes over what an earlier exec left, before anything else: running jobs keep their supervision, whatever the gate says.
   /// - Returns: how many jobs were found.
-  func adopt() async throws -> Int {
+  package func adopt() async throws -> Int {
     let root = settings.stateRoot
     let (found, broken) = try await removing.run {
       var found: [FoundJob] = []
@@ -99,13 +109,14 @@ extension JobSupervisor {
     let job = SupervisedJob(
       id: found.id, directory: JobStateDirectory(root: settings.stateRoot, job: found.id), request: found.request,
       timeout: found.request.timeout.flatMap { DurationText.parse($0) } ?? settings.defaultTimeout,
-      record: found.record, machine: JobStateMachine(state: state, isStopping: stopping))
+      record: found.record, machine: JobStateMachine(state: state, isStopping: stopping), isLive: found.isLive)
     if decision == .requeue {
       try await requeue(job, firstID: found.launch?.firstID)
       // Its cancellation was under way.
       if stopping { apply(.stopRequested(grace: .zero), to: job) }
       return
     }
+    takeOver(found.metrics, job)
     jobs[job.id] = job
     job.firstID = found.launch?.firstID
     if decision != .drain { queue.adoptRunning(job.id) }
@@ -117,15 +128,19 @@ extension JobSupervisor {
       // wake-up for it: joblet-init would sleep for ever. One wake-up too many costs it a look.
       wakeInit(job)
     }
-    link.add(job.feed)
+    if !job.isLive { link.add(job.feed) }
     publish(job)
     switch decision {
     case .drain:
+      stopSampling(job)
       observe(job)
       job.feed.setEnd(after: job.record.lastSeq ?? job.lastSeq)
       link.wake(job.feed)
       tearDown(job)
+      // What its followers had not read went with the exec that is gone.
+      if job.isLive { letGo(job.id) }
     case .supervise:
+      if found.facts.hasGo { startSampling(job, after: spreadDelay(job)) }
       // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
       // Before the first look at the ring: that may find `ready`, and must not give the go to a job that is canceled.
       if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
@@ -140,21 +155,35 @@ extension JobSupervisor {
     }
   }
 
+  private func takeOver(_ metrics: Result<MetricSeries, MetricFileDamage>, _ job: SupervisedJob) {
+    switch metrics {
+    case .success(let series): job.feed.metrics = series
+    case .failure(let damage):
+      // A number must never be given twice, and which one is next nobody knows.
+      stopSampling(job)
+      job.hasLostCount = true
+      logger.error("a job has no samples any more", metadata: ["job": "\(job.id)", "error": "\(damage)"])
+    }
+  }
+
   /// Its command certainly did not run: what its launch left goes, and it starts afresh when there is a slot.
   private func requeue(_ job: SupervisedJob, firstID: UInt32?) async throws {
-    let (id, directory, teardown) = (job.id, job.directory, teardown)
+    let (id, directory, teardown, isStoring) = (job.id, job.directory, teardown, settings.isStoring)
     do {
       try await removing.run {
         try teardown.remove(id, process: nil)
         directory.removeLaunch()
+        if isStoring { try directory.makeStored() }
       }
+      // Nothing of it is lost yet, so it can still be stored whole.
+      if isStoring { job.isLive = false }
     } catch {
       // What is in the way stays in the way. The job ends here, rather than keeping exec from every other one; its teardown
       // tries again.
       job.facts.setup = SetupProblem(step: "restart", message: "\(error)")
       job.machine = JobStateMachine(state: .preparing)
       jobs[id] = job
-      link.add(job.feed)
+      if !job.isLive { link.add(job.feed) }
       queue.adoptRunning(id)
       apply(.launchFailed, to: job)
       return
@@ -162,7 +191,7 @@ extension JobSupervisor {
     // The next launch takes a range of its own.
     if let firstID { launcher.namespaces.giveBack(firstID) }
     jobs[id] = job
-    link.add(job.feed)
+    if !job.isLive { link.add(job.feed) }
     queue.adoptWaiting(id)
     if job.record.status == .queued { publish(job) } else { change(job) { $0.status = .queued } }
   }

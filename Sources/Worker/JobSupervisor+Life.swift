@@ -1,3 +1,4 @@
+import Cgroups
 import FoundationEssentials
 import Glibc
 import JobletModel
@@ -37,7 +38,9 @@ extension JobSupervisor {
       }
       if found {
         link.wake(job.feed)
-        wakeWaiters(job)
+        wakeWaiters(job, .lines)
+        // After the look and not during it: a job that never pauses must not keep the loop.
+        if job.isLive, job.feed.consumer?.letGo() == true { wakeInit(job) }
       }
       notePhase(job)
     } catch {
@@ -49,7 +52,8 @@ extension JobSupervisor {
     switch job.feed.consumer?.phase {
     case .ready: if job.machine.state == .initializing { apply(.ready, to: job) }
     case .ended: apply(.reported, to: job)
-    case .new, .running, nil: break
+    case .running: job.plan = nil  // the command runs: no step can fail any more
+    case .new, nil: break
     }
   }
 
@@ -74,9 +78,10 @@ extension JobSupervisor {
   // MARK: The end
 
   func collect(_ job: SupervisedJob) {
-    let id = job.id
+    stopSampling(job)
+    let (id, process) = (job.id, job.process)
     ending.submit { [self] in
-      let facts = teardown.collect(id)
+      let facts = teardown.collect(id, process: process)
       loop.post { self.assumeIsolated { $0.collected(id, facts) } }
     }
   }
@@ -90,13 +95,15 @@ extension JobSupervisor {
     job.facts.oomKills = kernel.oomKills
     job.facts.stopIntent = job.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
     readReport(job)
-    if job.facts.setup == nil, !job.machine.isCanceled {
-      let usage = kernel.usage
-      if usage != .init() {
+    if job.facts.setup == nil, !job.machine.isCanceled, let measurement = kernel.measurement {
+      let figures = measurement.figures
+      if figures != CgroupFigures() {
         job.record.usage = JobUsage(
-          cpuUsec: usage.cpuMicroseconds, memoryPeakBytes: usage.memoryPeakBytes, ioReadBytes: usage.ioReadBytes,
-          ioWriteBytes: usage.ioWrittenBytes)
+          cpuUsec: figures.cpuMicroseconds, memoryPeakBytes: figures.memoryPeakBytes, ioReadBytes: figures.ioReadBytes,
+          ioWriteBytes: figures.ioWrittenBytes)
       }
+      // The last sample, before the end is told to anyone.
+      if !job.hasLostCount { add(measurement, to: job) }
     }
     apply(.collected, to: job)
   }
@@ -137,6 +144,7 @@ extension JobSupervisor {
     // One that never had its go still has them; the rest of its state may have to wait for persist.
     removeSecret(job)
     wakeWaiters(job)
+    if job.isLive { linger(job) }
   }
 
   func tearDown(_ job: SupervisedJob) {
@@ -189,7 +197,9 @@ extension JobSupervisor {
   func forget(_ job: SupervisedJob) {
     link.remove(job.id)
     jobs[job.id] = nil
-    if !job.isDeleted { ended.add(job.record) }
+    if !job.isDeleted {
+      ended.add(EndedJob(record: job.record, lastSample: job.feed.metrics.lastSeq, isLive: job.isLive))
+    }
     job.feed.consumer = nil
     job.files = nil
     wakeWaiters(job)
@@ -243,12 +253,22 @@ extension JobSupervisor {
     }
   }
 
-  var statusSentence: String {
+  package var statusSentence: String {
     let draining = jobs.values.count { $0.record.status.isEnded }
     var sentence = "\(queue.runningCount) jobs running, \(queue.waitingCount) queued"
     if draining > 0 { sentence += ", \(draining) draining" }
-    sentence += link.isConnected ? "; persist connected" : "; persist is away, output waits in the rings"
+    sentence += "; \(storeSentence)"
     return isOpen ? sentence : "starting: " + sentence
+  }
+
+  private var storeSentence: String {
+    guard settings.isStoring else {
+      let owed = jobs.values.count { !$0.isLive }
+      let before = owed > 0 ? "; \(owed) jobs from before wait for joblet-persist" : ""
+      return "persistence is off (ipc.enabled: false), output is only streamed live" + before
+    }
+    guard storeCondition.acceptsJobs else { return "no new jobs: \(storeCondition.reason ?? "persist refuses them")" }
+    return link.isConnected ? "persist connected" : "persist is away, output waits in the rings"
   }
 
   func setStatusHandler(_ handler: @escaping @Sendable (String) -> Void) {

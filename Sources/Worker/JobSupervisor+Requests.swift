@@ -6,8 +6,12 @@ import Logging
 /// What callers ask for. exec trusts none of them: everything is checked again, and bounded by this node's configuration.
 extension JobSupervisor {
   /// Admits a job: its intent is on its way to persist and in its state directory when this returns.
-  func run(_ request: JobRequest, caller: Caller) async throws -> JobRecord {
+  package func run(_ request: JobRequest, caller: Caller) async throws -> JobRecord {
     guard isOpen else { throw Problem(.unavailable, "joblet-exec is starting or stopping", retryAfter: 1) }
+    guard storeCondition.acceptsJobs else {
+      throw Problem(
+        .unavailable, storeCondition.reason ?? "joblet-persist takes no new jobs at the moment", retryAfter: 30)
+    }
     let timeout: Duration?
     do { timeout = try request.validate() } catch { throw Problem(error) }
     guard caller.name.utf8.count <= 256 else { throw Problem(.badRequest, "the caller's name is over 256 bytes") }
@@ -25,7 +29,7 @@ extension JobSupervisor {
       nodeID: settings.nodeID, owner: caller.name)
     let job = SupervisedJob(
       id: id, directory: JobStateDirectory(root: settings.stateRoot, job: id), request: request,
-      timeout: timeout ?? settings.defaultTimeout, record: record)
+      timeout: timeout ?? settings.defaultTimeout, record: record, isLive: !settings.isStoring)
     do {
       job.files = try await prepare(job, withRing: decision == .start)
     } catch {
@@ -35,7 +39,7 @@ extension JobSupervisor {
       throw Problem(.unavailable, "this node has no room for the job's output: \(error)", retryAfter: 5)
     }
     jobs[id] = job
-    link.add(job.feed)
+    if !job.isLive { link.add(job.feed) }
     publish(job)
     // A job that had to wait may have got its slot while its state directory was made.
     if queue.isRunning(id) { apply(.slotGranted, to: job) }
@@ -44,11 +48,11 @@ extension JobSupervisor {
 
   /// Makes the state directory and, for a job that starts now, its ring: a full tmpfs is a refusal.
   private func prepare(_ job: SupervisedJob, withRing: Bool) async throws -> JobFiles? {
-    let (directory, request) = (job.directory, job.request)
+    let (directory, request, isLive) = (job.directory, job.request, job.isLive)
     let (ringSize, maxRecords) = (settings.ringSize, settings.maxRecords)
     let encoded = Array(try JSONEncoder().encode(job.record))
     return try await launching.run {
-      try directory.create(request: request, record: encoded)
+      try directory.create(request: request, record: encoded, isLive: isLive)
       guard withRing else { return nil }
       do {
         return try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords)
@@ -59,15 +63,15 @@ extension JobSupervisor {
     }
   }
 
-  func status(_ id: JobID) throws -> JobRecord {
-    guard let record = jobs[id]?.record ?? ended[id] else { throw unknown(id) }
+  package func status(_ id: JobID) throws -> JobRecord {
+    guard let record = jobs[id]?.record ?? ended[id]?.record else { throw unknown(id) }
     return record
   }
 
   /// Asks a job to end. Asking again, or for a job that has ended, changes nothing and is no error.
   func stop(_ request: StopRequest) throws -> JobRecord {
     guard let job = jobs[request.job] else {
-      throw ended[request.job].map(endedAlready) ?? unknown(request.job)
+      throw ended[request.job].map { endedAlready($0.record) } ?? unknown(request.job)
     }
     // While a stop is under way another one is welcome; once the job has ended there is nothing that it could mean.
     guard !job.record.status.isEnded else { throw endedAlready(job.record) }
@@ -88,16 +92,18 @@ extension JobSupervisor {
 
   /// Forgets an ended job. What persist has not acknowledged by then is waited for, up to `joblet.cleanupTimeout`; after that
   /// it is abandoned, for its owner wants it gone.
-  func delete(_ id: JobID) async throws {
+  package func delete(_ id: JobID) async throws {
     if ended.remove(id) { return noteDeleted(id) }
     guard let job = jobs[id] else { throw unknown(id) }
     guard job.record.status.isEnded else {
       throw Problem(.conflict, "job \(id) has not ended (\(job.record.status.rawValue)); stop it first")
     }
+    // Whoever still reads it reads no further: its owner wants it gone.
+    if job.isLive { letGo(id) }
     let deadline = ContinuousClock.now + settings.cleanupTimeout
     while jobs[id] != nil, ContinuousClock.now < deadline {
       try Task.checkCancellation()
-      await waitForNews(of: job, atMost: deadline - .now)
+      await waitForNews(of: job, .state, atMost: deadline - .now)
     }
     if jobs[id] != nil {
       job.isDeleted = true
@@ -123,7 +129,7 @@ extension JobSupervisor {
   // MARK: Waiting
 
   /// Suspends until there is news of the job, `limit` has passed, or the task is cancelled.
-  func waitForNews(of job: SupervisedJob, atMost limit: Duration) async {
+  func waitForNews(of job: SupervisedJob, _ news: SupervisedJob.News, atMost limit: Duration) async {
     let number = nextNumber
     nextNumber += 1
     let id = job.id
@@ -133,7 +139,7 @@ extension JobSupervisor {
         let timer = loop.schedule(after: limit) { [weak self] in
           self?.assumeIsolated { $0.wakeWaiter(number, of: id) }
         }
-        job.waiters[number] = SupervisedJob.Waiter(continuation: continuation, timer: timer)
+        job.waiters[number] = SupervisedJob.Waiter(news: news, continuation: continuation, timer: timer)
       }
     } onCancel: {
       loop.post { self.assumeIsolated { $0.wakeWaiter(number, of: id) } }
@@ -146,10 +152,11 @@ extension JobSupervisor {
     waiter.continuation.resume()
   }
 
-  func wakeWaiters(_ job: SupervisedJob) {
-    let waiters = job.waiters.values
-    job.waiters.removeAll()
-    for waiter in waiters {
+  /// Wakes who waits for this news; without one, everyone.
+  func wakeWaiters(_ job: SupervisedJob, _ news: SupervisedJob.News? = nil) {
+    let woken = job.waiters.filter { news == nil || $0.value.news == news }
+    for (number, waiter) in woken {
+      job.waiters[number] = nil
       loop.cancel(waiter.timer)
       waiter.continuation.resume()
     }
@@ -159,19 +166,19 @@ extension JobSupervisor {
 
   /// What a follower does next.
   enum OutputStep: Sendable {
-    case read(RingWindow)
+    case read(RingWindow, isLive: Bool)
     case answer(OutputState)
   }
 
   /// The next lines of one follower, or the news that there are none. What is copied is copied outside the loop.
-  nonisolated func output(_ request: OutputRequest) async throws -> ([Frame], OutputState) {
+  package nonisolated func output(_ request: OutputRequest) async throws -> ([Frame], OutputState) {
     let bytes = min(max(request.maxBytes, 1), 4 << 20)
     switch try await outputStep(request) {
     case .answer(let state): return ([], state)
-    case .read(let window):
+    case .read(let window, let isLive):
       switch try window.read(job: request.job, after: request.after, maxBytes: bytes) {
       case .behind(let oldest, let acknowledged):
-        return ([], OutputState(.behind, oldest: oldest, acknowledged: acknowledged))
+        return ([], OutputState(.behind, oldest: oldest, acknowledged: isLive ? nil : acknowledged))
       case .chunks(let frames): return (frames, OutputState(.more))
       }
     }
@@ -180,21 +187,18 @@ extension JobSupervisor {
   private func outputStep(_ request: OutputRequest) async throws -> OutputStep {
     let deadline = ContinuousClock.now + .milliseconds(min(max(request.waitMilliseconds, 0), 60_000))
     while true {
-      guard let job = jobs[request.job] else { return .answer(endedOutput(request)) }
+      guard let job = jobs[request.job] else {
+        return .answer(ended[request.job]?.output(after: request.after) ?? OutputState(.unknown))
+      }
       if let consumer = job.feed.consumer, consumer.seenSeq > request.after, job.facts.fault == nil {
-        return .read(consumer.window(after: request.after))
+        job.lastPull = .now
+        return .read(consumer.window(after: request.after), isLive: job.isLive)
       }
       if job.record.status.isEnded { return .answer(OutputState(.ended, record: job.record)) }
       let rest = deadline - .now
       guard rest > .zero, !Task.isCancelled else { return .answer(OutputState(.more)) }
-      await waitForNews(of: job, atMost: rest)
+      job.lastPull = .now
+      await waitForNews(of: job, .lines, atMost: rest)
     }
-  }
-
-  private func endedOutput(_ request: OutputRequest) -> OutputState {
-    guard let record = ended[request.job] else { return OutputState(.unknown) }
-    let last = record.lastSeq ?? 0
-    guard request.after < last else { return OutputState(.ended, record: record) }
-    return OutputState(.behind, oldest: last + 1, acknowledged: last)
   }
 }

@@ -1,15 +1,16 @@
 import CEvents
 import FoundationEssentials
 import JobletModel
+import JobletWire
 import LinuxKernel
 import Logging
 import Sandbox
 
 /// All jobs of this node: an actor on a thread of its own, whose loop also watches every job's descriptors and the link to
 /// persist. It acts on what each job's ``JobStateMachine`` decides; whatever may block goes to the work queues.
-actor JobSupervisor {
+package actor JobSupervisor {
   nonisolated let loop: LoopExecutor
-  nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
+  package nonisolated var unownedExecutor: UnownedSerialExecutor { loop.asUnownedSerialExecutor() }
 
   nonisolated let settings: WorkerSettings
   nonisolated let launcher: JobLauncher
@@ -19,10 +20,19 @@ actor JobSupervisor {
   /// Killing and asking the kernel why a job ended: never behind the removal of somebody's million files.
   nonisolated let ending: WorkQueue
   nonisolated let removing: WorkQueue
+  /// Looking at what jobs use: a host that is slow to answer holds up nothing else.
+  nonisolated let sampling: WorkQueue
+  nonisolated let meter: JobMeter
   nonisolated let logger: Logger
 
   var jobs: [JobID: SupervisedJob] = [:]
-  var ended = EndedRecords()
+  var ended = EndedJobs()
+  /// Ended jobs that nobody stores, whose rings stay a moment for their followers; oldest first.
+  var lingering: [JobID] = []
+  /// What persist said last; ``JobletWire/StoreCondition/good`` where nothing is stored.
+  var storeCondition = StoreCondition.good
+  /// Samples that had to make room while persist was away.
+  var lostSamples: UInt64 = 0
   var queue: AdmissionQueue
   let link: PersistLink
   private let linkOwner = LinkOwner()
@@ -35,9 +45,9 @@ actor JobSupervisor {
   private var giveUp: CheckedContinuation<Void, any Error>?
   private var gaveUp: Problem?
 
-  init(
+  package init(
     loop: LoopExecutor, settings: WorkerSettings, launcher: JobLauncher, teardown: JobTeardown, launching: WorkQueue,
-    ending: WorkQueue, removing: WorkQueue, logger: Logger
+    ending: WorkQueue, removing: WorkQueue, sampling: WorkQueue, logger: Logger
   ) {
     self.loop = loop
     self.settings = settings
@@ -46,20 +56,30 @@ actor JobSupervisor {
     self.launching = launching
     self.ending = ending
     self.removing = removing
+    self.sampling = sampling
+    meter = JobMeter(cgroups: launcher.cgroups)
     self.logger = logger
     queue = AdmissionQueue(maxRunning: settings.maxRunning, maxQueue: settings.maxQueue)
     link = PersistLink(loop: loop, settings: settings.link, logger: logger)
   }
 
   /// Connects to persist. Jobs that were adopted before have their output sent from what was acknowledged on.
-  func connect() {
+  /// Where nothing is stored it does so only for jobs from before: what they wait with was promised to be kept.
+  package func connect() {
+    let owed = jobs.values.count { !$0.isLive }
+    guard settings.isStoring || owed > 0 else { return }
+    if !settings.isStoring {
+      logger.warning(
+        "ipc.enabled is false, but jobs that were started before wait for joblet-persist; start it for them, or delete them",
+        metadata: ["jobs": "\(owed)"])
+    }
     linkOwner.supervisor = self
     link.owner = linkOwner
     link.connect()
   }
 
   /// New jobs are taken from now on.
-  func open() {
+  package func open() {
     isOpen = true
     startWaiting()
     noteStatus()
@@ -143,7 +163,8 @@ actor JobSupervisor {
     job.request.secretEnv = job.request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
     switch result {
     case .success(let launched):
-      job.plan = launched.plan
+      // Only the steps' names are needed from here on.
+      job.plan = Plan(steps: launched.plan.steps.map { if case .environment = $0 { .environment([]) } else { $0 } })
       job.firstID = launched.firstID
       supervise(job, files: launched.files, process: launched.process)
       apply(.launched, to: job)
@@ -187,6 +208,8 @@ actor JobSupervisor {
     }
     job.files?.ring.store32(RingLayout.Field.go, 1)
     wakeInit(job)
+    job.feed.metrics.start(clock: JobMeter.clock())
+    startSampling(job, after: settings.sampleInterval)
     // After the go: a start that is cut off before it is done again, with its secrets.
     removeSecret(job)
   }
@@ -263,6 +286,17 @@ actor JobSupervisor {
     link.wake(job.feed)
   }
 
+  func conditionChanged(_ condition: StoreCondition) {
+    guard condition != storeCondition else { return }
+    storeCondition = condition
+    if condition.acceptsJobs {
+      logger.info("joblet-persist takes new jobs again")
+    } else {
+      logger.warning("no new jobs: joblet-persist refuses them", metadata: ["reason": "\(condition.reason ?? "")"])
+    }
+    noteStatus()
+  }
+
   func linkGaveUp(_ reason: String) {
     let problem = Problem(.unavailable, reason)
     gaveUp = problem
@@ -278,5 +312,6 @@ private final class LinkOwner: PersistLinkOwner {
   func linkFreedSpace(_ job: JobID) { supervisor?.assumeIsolated { $0.freedSpace(job) } }
   func linkFound(_ fault: RingFault, job: JobID) { supervisor?.assumeIsolated { $0.linkFound(fault, job) } }
   func linkChanged(isConnected: Bool) { supervisor?.assumeIsolated { $0.noteStatus() } }
+  func linkCondition(_ condition: StoreCondition) { supervisor?.assumeIsolated { $0.conditionChanged(condition) } }
   func linkGaveUp(_ reason: String) { supervisor?.assumeIsolated { $0.linkGaveUp(reason) } }
 }

@@ -7,24 +7,34 @@ import Logging
 /// What the kernel knew of a job when its payload was gone.
 struct KernelFacts: Sendable {
   var oomKills: Int64?
-  var usage = CgroupUsage()
+  /// The last look at what it used.
+  var measurement: Measurement?
   /// What could not be read; the record then lacks it.
   var problems: [String] = []
 }
 
 /// Reads what is left of a job, then removes it. Everything here blocks: it runs on threads kept for it, off the start path.
-struct JobTeardown: Sendable {
+package struct JobTeardown: Sendable {
   let cgroups: CgroupRoot
   let workspaces: Workspaces
   let timeout: Duration
 
+  package init(cgroups: CgroupRoot, workspaces: Workspaces, timeout: Duration) {
+    self.cgroups = cgroups
+    self.workspaces = workspaces
+    self.timeout = timeout
+  }
+
   /// Why the job ended and what it used: before the cgroup goes, for afterwards nobody knows.
-  func collect(_ job: JobID) -> KernelFacts {
+  /// - Parameter process: its joblet-init; nil if it is gone.
+  func collect(_ job: JobID, process: InitProcess?) -> KernelFacts {
     let cgroup = JobCgroup(root: cgroups, name: "\(job)")
     var facts = KernelFacts()
     guard cgroup.directory.exists else { return facts }
     do { facts.oomKills = try cgroup.oomKills() } catch { facts.problems.append("\(error)") }
-    do { facts.usage = try cgroup.usage() } catch { facts.problems.append("\(error)") }
+    let measurement = JobMeter(cgroups: cgroups).measure(job, process: process)
+    facts.problems += measurement.problems
+    if !measurement.isEmpty { facts.measurement = measurement }
     return facts
   }
 

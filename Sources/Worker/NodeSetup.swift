@@ -47,10 +47,6 @@ struct NodeSetup: Sendable {
 
   /// What the configuration asks for that can't be: before anything is touched.
   static func check(_ configuration: Configuration) throws(SetupError) {
-    guard configuration.ipc.enabled else {
-      throw SetupError(
-        description: "ipc.enabled: false is not supported by this version; set it to true and run joblet-persist")
-    }
     guard configuration.joblet.defaultIOLimit == 0 else {
       throw SetupError(
         description: "joblet.defaultIoLimit: limits on I/O are not supported by this version; set it to 0")

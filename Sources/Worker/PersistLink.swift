@@ -13,6 +13,8 @@ package protocol PersistLinkOwner: AnyObject {
   /// The job's ring can't be believed.
   func linkFound(_ fault: RingFault, job: JobID)
   func linkChanged(isConnected: Bool)
+  /// Whether persist can take on more jobs.
+  func linkCondition(_ condition: StoreCondition)
   /// `ipc.max_reconnects` tries failed in a row.
   func linkGaveUp(_ reason: String)
 }
@@ -166,6 +168,9 @@ package final class PersistLink {
     case .ack:
       guard isConnected, let kind = AckKind(rawValue: header.stream) else { throw FrameError.unexpected(.ack) }
       acknowledge(header.job, kind, header.seq)
+    case .condition:
+      guard isConnected else { throw FrameError.unexpected(.condition) }
+      owner?.linkCondition(try decode(StoreCondition.self, header, payload))
     case .problem:
       throw try decode(Problem.self, header, payload)
     default:
@@ -188,6 +193,8 @@ package final class PersistLink {
     failures = 0
     isConnected = true
     owner?.linkChanged(isConnected: true)
+    // What the persist before said holds while none is there; this one says its own next.
+    owner?.linkCondition(.good)
     for feed in feeds.values where feed.hasWork {
       feed.isQueued = true
       queue.append(feed)
@@ -206,7 +213,8 @@ package final class PersistLink {
       }
     case .record: feed.acknowledgeRecord(seq)
     case .end: feed.acknowledgeEnd()
-    case .metric, .delete: break
+    case .metric: feed.metrics.acknowledge(seq)
+    case .delete: break
     }
     if feed.isSettled {
       owner?.linkSettled(job)
@@ -258,6 +266,12 @@ package final class PersistLink {
   private func fill(from feed: JobFeed) throws(RingFault) {
     addRecordIfDue(feed)
     let limit = batch.bytes + PersistLink.turnBytes
+    // Samples before lines: they are few, and lines may come without a pause.
+    while !batch.isFull, batch.bytes < limit, let chunk = feed.metrics.nextToSend() {
+      batch.add(
+        FrameHeader(.metric, job: feed.job, seq: chunk.firstSeq, timestamp: chunk.time, count: chunk.count),
+        payload: chunk.lines)
+    }
     while !batch.isFull, batch.bytes < limit, let entry = try feed.consumer?.nextToSend(),
       let ring = feed.consumer?.ring
     {

@@ -141,7 +141,19 @@ package struct RingConsumer {
       ackedSeq = entry.chunk.lastSeq
       moved = true
     }
-    guard moved else { return false }
+    return moved && publishAcked()
+  }
+
+  /// Nobody stores the output: everything seen is given back to joblet-init at once. Followers read it as long as it is not
+  /// overwritten.
+  /// - Returns: true if joblet-init sleeps for want of space and must be woken.
+  package mutating func letGo() -> Bool {
+    guard acked < seen else { return false }
+    (sent, sentSeq, acked, ackedSeq) = (seen, seenSeq, seen, seenSeq)
+    return publishAcked()
+  }
+
+  private func publishAcked() -> Bool {
     ring.store64(RingLayout.Field.ackedSeq, ackedSeq)
     // After ackedSeq: joblet-init looks at both, and `acked` is what it waits for.
     ring.store64(RingLayout.Field.acked, acked)

@@ -24,7 +24,7 @@ extension JobSupervisor {
   func subscribe() -> UInt64 {
     let number = nextNumber
     nextNumber += 1
-    subscriptions[number] = Subscription(Array(jobs.keys) + ended.all.map(\.id))
+    subscriptions[number] = Subscription(Array(jobs.keys) + Array(ended.ids))
     return number
   }
 
@@ -37,7 +37,7 @@ extension JobSupervisor {
     guard let subscription = subscriptions[number] else { return [] }
     let changed = subscription.dirty
     subscription.dirty = []
-    return changed.compactMap { jobs[$0]?.record ?? ended[$0] }.sorted { $0.id < $1.id }
+    return changed.compactMap { jobs[$0]?.record ?? ended[$0]?.record }.sorted { $0.id < $1.id }
   }
 
   /// Waits for changes.

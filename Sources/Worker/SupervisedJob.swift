@@ -16,8 +16,10 @@ final class SupervisedJob {
   var process: InitProcess?
   /// The first of its host IDs.
   var firstID: UInt32?
-  /// To name a failed step; gone after a restart.
+  /// To name a failed step: without the environment's values, and gone once the command runs or after a restart.
   var plan: Plan?
+  /// Nobody stores what it does (`ipc.enabled: false` when it was admitted): followers see what they read in time.
+  var isLive: Bool
 
   var dataToken: UInt64?
   var processToken: UInt64?
@@ -28,17 +30,33 @@ final class SupervisedJob {
   /// Its owner wants it gone: nothing of it is remembered.
   var isDeleted = false
 
+  /// False from the moment it is collected.
+  var isSampled = true
+  /// The file of its samples is damaged, so that no new one can get a number.
+  var hasLostCount = false
+  /// The next sample's time; nil while none is due.
+  var sampling: LoopTimer?
+  var isMeasuring = false
+  /// A figure that can't be read is told of once.
+  var hasToldOfFigures = false
+  /// When a follower last asked for lines or samples and had not come to the end.
+  var lastPull: ContinuousClock.Instant?
+
   /// Followers and deleters that wait for news of this job, by number.
   var waiters: [UInt64: Waiter] = [:]
 
+  /// What a waiter waits for. A change of the job's state wakes everyone.
+  enum News: Sendable { case lines, samples, state }
+
   struct Waiter {
+    var news: News
     var continuation: CheckedContinuation<Void, Never>
     var timer: LoopTimer
   }
 
   init(
     id: JobID, directory: JobStateDirectory, request: JobRequest, timeout: Duration?, record: JobRecord,
-    machine: JobStateMachine = JobStateMachine()
+    machine: JobStateMachine = JobStateMachine(), isLive: Bool
   ) {
     self.id = id
     self.directory = directory
@@ -46,34 +64,10 @@ final class SupervisedJob {
     self.timeout = timeout
     self.record = record
     self.machine = machine
+    self.isLive = isLive
     feed = JobFeed(job: id)
   }
 
   /// The last line's number as far as it is known.
   var lastSeq: UInt64 { feed.consumer?.seenSeq ?? lastSentSeq ?? record.lastSeq ?? 0 }
-}
-
-/// The records of jobs that ended and are settled: the last so many.
-struct EndedRecords {
-  private let capacity: Int
-  private var records: [JobID: JobRecord] = [:]
-  private var order: [JobID] = []
-
-  init(capacity: Int = 1000) { self.capacity = capacity }
-
-  var all: some Sequence<JobRecord> { records.values }
-
-  subscript(job: JobID) -> JobRecord? { records[job] }
-
-  mutating func add(_ record: JobRecord) {
-    if records.updateValue(record, forKey: record.id) == nil { order.append(record.id) }
-    guard order.count > capacity else { return }
-    records[order.removeFirst()] = nil
-  }
-
-  mutating func remove(_ job: JobID) -> Bool {
-    guard records.removeValue(forKey: job) != nil else { return false }
-    order.removeAll { $0 == job }
-    return true
-  }
 }

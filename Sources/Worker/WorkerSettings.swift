@@ -22,6 +22,12 @@ package struct WorkerSettings: Sendable {
   package var defaultTimeout: Duration?
   package var controllers: Set<Controller>
   package var link: PersistLink.Settings
+  /// `ipc.enabled`: what jobs do is stored.
+  package var isStoring: Bool
+  /// How long an ended job's ring stays for its followers where nothing is stored.
+  package var linger: Duration = .seconds(2)
+  /// `metrics.interval`.
+  package var sampleInterval: Duration
 
   package init(_ configuration: Configuration, stateRoot: String, controllers: Set<Controller>, software: String) {
     nodeID = configuration.server.nodeID
@@ -44,9 +50,12 @@ package struct WorkerSettings: Sendable {
       memoryMB: jobs.defaultMemoryLimit > 0 && controllers.contains(.memory) ? jobs.defaultMemoryLimit : nil,
       pids: controllers.contains(.pids) ? configuration.process.pids : nil)
     defaultTimeout = jobs.jobTimeout > .zero ? jobs.jobTimeout : nil
+    isStoring = configuration.ipc.enabled
+    sampleInterval = configuration.metrics.interval
     link = PersistLink.Settings(
       socket: configuration.ipc.socket, reconnectDelay: configuration.ipc.reconnectDelay,
-      maxReconnects: configuration.ipc.maxReconnects, software: software)
+      // Jobs from before the storing was turned off may wait for a persist that never comes: no reason to end.
+      maxReconnects: isStoring ? configuration.ipc.maxReconnects : 0, software: software)
   }
 
   /// FNV-1a of the node's name: the same on every start.

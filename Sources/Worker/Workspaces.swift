@@ -7,8 +7,10 @@ import LinuxKernel
 ///
 /// A workspace that is kept after its job has its due time as the modification time of `<id>`, which no job can touch; so a
 /// restart forgets nothing, and what a crash left behind is due at once.
-struct Workspaces: Sendable {
+package struct Workspaces: Sendable {
   let path: String
+
+  package init(path: String) { self.path = path }
 
   func make(_ job: JobID, uid: uid_t, gid: gid_t) throws(Errno) {
     let outer = "\(path)/\(job)"

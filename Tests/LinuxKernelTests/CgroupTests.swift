@@ -75,27 +75,63 @@ import Testing
     #expect(access("\(scratch.path)/j/pay", F_OK) == 0, "the other job's cgroup stays")
   }
 
-  @Test func usageIsRead() throws {
+  @Test func figuresAreReadFromThePayloadsLeaf() throws {
     let job = try job(
       root(),
       files: [
-        "cpu.stat": "usage_usec 123456\nuser_usec 1\nsystem_usec 2\n", "memory.peak": "4096\n",
-        "io.stat": "8:0 rbytes=100 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n98:0 rbytes=1 wbytes=2\n253:1 \n",
+        "cpu.stat": "usage_usec 123456\nuser_usec 1\nsystem_usec 2\n", "memory.current": "2048\n",
+        "memory.peak": "4096\n", "pids.current": "3\n",
+        "io.stat":
+          "8:0 rbytes=100 wbytes=20 rios=1 wios=2 dbytes=0 dios=0\n98:0 rbytes=1 wbytes=2 rios=5 wios=6\n253:1 \n",
+        "cpu.pressure":
+          "some avg10=1.25 avg60=0.00 avg300=0.00 total=0\nfull avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
+        "memory.pressure": "some avg10=2.50 avg60=0.00 avg300=0.00 total=0\n",
+        "io.pressure": "some avg10=0.00 avg60=0.00 avg300=0.00 total=0\n",
         "memory.events": "low 0\nhigh 0\nmax 4\noom 1\noom_kill 3\noom_group_kill 1\n",
       ])
-    var expected = CgroupUsage()
+    // What joblet-init uses is nobody's bill.
+    for leaf in ["j", "j/init"] {
+      try scratch.write("usage_usec 999\n", to: "\(leaf)/cpu.stat")
+      try scratch.write("999\n", to: "\(leaf)/memory.current")
+    }
+    var expected = CgroupFigures()
     expected.cpuMicroseconds = 123_456
+    expected.memoryBytes = 2048
     expected.memoryPeakBytes = 4096
     expected.ioReadBytes = 101
     expected.ioWrittenBytes = 22
-    #expect(try job.usage() == expected)
+    expected.ioReads = 6
+    expected.ioWrites = 8
+    expected.pids = 3
+    expected.cpuPressure = 1.25
+    expected.memoryPressure = 2.5
+    expected.ioPressure = 0
+    var problems: [String] = []
+    let figures = job.figures(problems: &problems)
+    #expect(figures == expected)
+    #expect(problems == [])
     #expect(try job.oomKills() == 3)
   }
 
   @Test func whatIsNotMeasuredIsAbsent() throws {
     let job = try job(root())
-    #expect(try job.usage() == CgroupUsage())
+    var problems: [String] = []
+    let figures = job.figures(problems: &problems)
+    #expect(figures == CgroupFigures())
+    #expect(problems == [], "a controller that is not there is no problem")
     #expect(try job.oomKills() == nil)
+  }
+
+  @Test func whatCanNotBeReadIsToldAndAbsent() throws {
+    let job = try job(root(), files: ["memory.current": "5\n"])
+    mkdir("\(scratch.path)/j/pay/cpu.stat", 0o755)
+    let devices = (0..<1000).map { "8:\($0) rbytes=1 wbytes=1 rios=1 wios=1" }.joined(separator: "\n")
+    try scratch.write(devices, to: "j/pay/io.stat")
+    var problems: [String] = []
+    let figures = job.figures(problems: &problems)
+    #expect(figures.cpuMicroseconds == nil && figures.memoryBytes == 5)
+    #expect(figures.ioReadBytes == nil, "half of a file is not a sum")
+    #expect(problems.count == 1 && problems.allSatisfy { $0.contains("EISDIR") })
   }
 
   @Test func killsWriteToTheRightDirectory() throws {

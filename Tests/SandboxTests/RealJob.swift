@@ -4,6 +4,7 @@ import Glibc
 import JobletModel
 import LinuxKernel
 import Sandbox
+import Testing
 
 /// One job on the machine's own kernel, driven as exec drives it: for tests that run as root and ask for it.
 final class RealJob {
@@ -15,7 +16,7 @@ final class RealJob {
     var records: [(stream: UInt8, partial: Bool, text: String)]
     var seqs: [UInt64]
     var oomKills: Int64?
-    var usage = CgroupUsage()
+    var usage = CgroupFigures()
     var stdout: String { text(1) }
     var stderr: String { text(2) }
     private func text(_ stream: UInt8) -> String {
@@ -120,7 +121,9 @@ final class RealJob {
     outcome.failure = SetupFailure(
       setupStep: header.pointee.setup_step, setupErrno: header.pointee.setup_errno)
     outcome.oomKills = try group.oomKills()
-    outcome.usage = try group.usage()
+    var problems: [String] = []
+    outcome.usage = group.figures(problems: &problems)
+    #expect(problems == [])
     try group.killAll()
     _ = try handle.wait()
     while try !group.removeOnce() { usleep(1000) }

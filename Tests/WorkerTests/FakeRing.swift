@@ -21,6 +21,9 @@ final class FakeRing {
   var head: UInt64 = 0
   var seq: UInt64 = 1
 
+  /// The ring of a job that is there.
+  init(opening path: String) throws { ring = try RingMapping(opening: path) }
+
   init(dataSize: Int = 1 << 17, maxRecords: Int = 10_000) throws {
     ring = try RingMapping(creating: directory.path + "/ring", dataSize: dataSize, maxRecords: maxRecords)
   }

@@ -23,6 +23,9 @@ actor LinkHarness {
     func linkFreedSpace(_ job: JobID) { say?.yield("space \(job.low)") }
     func linkFound(_ fault: RingFault, job: JobID) { say?.yield("fault \(job.low)") }
     func linkChanged(isConnected: Bool) { say?.yield(isConnected ? "connected" : "lost") }
+    func linkCondition(_ condition: StoreCondition) {
+      say?.yield(condition.acceptsJobs ? "accepts" : "refuses: \(condition.reason ?? "-")")
+    }
     func linkGaveUp(_ reason: String) { say?.yield("gave up") }
   }
 
@@ -60,6 +63,12 @@ actor LinkHarness {
     guard let feed = feeds[job] else { return }
     if let end { feed.setEnd(after: end) }
     feed.setRecord(Array("record \(version)".utf8), version: version, isFinal: isFinal)
+    link.wake(feed)
+  }
+
+  func sample(_ job: JobID, second: Double) {
+    guard let feed = feeds[job] else { return }
+    _ = feed.metrics.add(measurement(second))
     link.wake(feed)
   }
 
@@ -221,6 +230,56 @@ final class FakePersist {
     try persist.ack(.log, job, count)
     await expect(harness, "space 7")
     #expect(fake.space == fake.ring.dataSize)
+  }
+
+  /// Samples before the end, and the job is settled only when they are acknowledged too.
+  @Test func theLastSampleComesBeforeTheEnd() async throws {
+    let persist = FakePersist()
+    let harness = try LinkHarness(socket: persist.path)
+    try await harness.add(job)
+    await harness.sample(job, second: 5)
+    await harness.sample(job, second: 10)
+    await harness.connect()
+    try persist.greet()
+    let first = try persist.next()
+    #expect(first.0.type == .metric && first.0.seq == 1 && first.0.count == 2 && first.0.flags == [])
+    #expect(first.0.timestamp == measurement(10).time)
+    #expect(String(decoding: first.1, as: UTF8.self).hasPrefix("{\"seq\":1,\"ts\":\"2027-01-15T08:00:05.000000000Z\""))
+    #expect(first.1.last == UInt8(ascii: "\n"))
+    await harness.sample(job, second: 12)
+    await harness.record(job, version: 2, isFinal: true, end: 0)
+    #expect(try persist.next().0.seq == 3)
+    #expect(try persist.next().0.type == .end)
+    #expect(try persist.next().0.type == .record)
+    try persist.ack(.end, job, 0)
+    try persist.ack(.record, job, 2)
+    try persist.ack(.metric, job, 2)
+    persist.hangUp()
+    await expect(harness, "lost")
+    try persist.greet()
+    // What was not acknowledged again; the end after it.
+    let again = [try persist.next(), try persist.next(), try persist.next()]
+    #expect(again.map(\.0.type) == [.metric, .end, .record])
+    #expect(again[0].0.seq == 3 && again[0].0.count == 1)
+    try persist.ack(.metric, job, 3)
+    await expect(harness, "settled 7")
+  }
+
+  @Test func aRefusalHoldsUntilAnotherPersistSaysHello() async throws {
+    let persist = FakePersist()
+    let harness = try LinkHarness(socket: persist.path)
+    await harness.connect()
+    try persist.greet()
+    await expect(harness, "accepts")
+    let refusal = StoreCondition(acceptsJobs: false, reason: "4 MiB are free")
+    try persist.send(FrameHeader(.condition), Array(JSONEncoder().encode(refusal)))
+    await expect(harness, "refuses: 4 MiB are free")
+    persist.hangUp()
+    await expect(harness, "lost")
+    try persist.greet()
+    await expect(harness, "accepts")
+    try persist.send(FrameHeader(.condition), Array("{".utf8))
+    await expect(harness, "lost")
   }
 
   @Test func jobsTakeTurns() async throws {
