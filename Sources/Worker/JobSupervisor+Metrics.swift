@@ -18,7 +18,8 @@ extension JobSupervisor {
 
   /// The first sample of an adopted job: some time within an interval.
   func spreadDelay(_ job: SupervisedJob) -> Duration {
-    settings.sampleInterval * (Double(job.id.low & 0xFFFF) / 65_536)
+    // The random bits: the lowest ones are the node's, the same for all.
+    settings.sampleInterval * (Double(job.id.low >> 32 & 0xFFFF) / 65_536)
   }
 
   func stopSampling(_ job: SupervisedJob) {

@@ -18,6 +18,7 @@ enum Installed {
   static let config = "/opt/joblet/joblet-config.yml"
   static let clientConfig = "/opt/joblet/config/rnx-config.yml"
   static let logs = "/opt/joblet/logs"
+  static let metrics = "/opt/joblet/metrics"
   static let jobs = "/opt/joblet/jobs"
   static let runState = "/run/joblet/jobs"
   static let jobsCgroup = "/sys/fs/cgroup/joblet.slice/joblet-jobs.scope"

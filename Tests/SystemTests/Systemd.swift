@@ -1,4 +1,5 @@
 import Foundation
+import Testing
 
 /// systemd as an operator uses it.
 enum Systemd {
@@ -65,25 +66,46 @@ enum Systemd {
 
   /// Runs `body` with an edited configuration; the old one comes back in any case.
   static func withConfiguration(appending text: String, _ body: () async throws -> Void) async throws {
-    let url = URL(fileURLWithPath: Installed.config)
-    let old = try Data(contentsOf: url)
-    let handle = try FileHandle(forWritingTo: url)
-    try handle.seekToEnd()
-    try handle.write(contentsOf: Data(text.utf8))
-    try handle.close()
-    func putBack() throws {
-      let handle = try FileHandle(forWritingTo: url)
+    try await withConfiguration({ $0 + text }, body)
+  }
+
+  /// Runs `body` with one place of the configuration changed; the old one comes back in any case, and then `after` is run.
+  static func withConfiguration(
+    replacing old: String, with new: String, _ body: () async throws -> Void, after: () async throws -> Void
+  ) async throws {
+    do {
+      try await withConfiguration(
+        { text in
+          let edited = text.replacing(old, with: new)
+          try #require(edited != text, "the configuration has no '\(old)'")
+          return edited
+        }, body)
+    } catch {
+      try await after()
+      throw error
+    }
+    try await after()
+  }
+
+  private static func withConfiguration(
+    _ edit: (String) throws -> String, _ body: () async throws -> Void
+  ) async throws {
+    let old = try String(contentsOfFile: Installed.config, encoding: .utf8)
+    /// In place: owner and mode stay.
+    func put(_ text: String) throws {
+      let handle = try FileHandle(forWritingTo: URL(fileURLWithPath: Installed.config))
       try handle.truncate(atOffset: 0)
-      try handle.write(contentsOf: old)
+      try handle.write(contentsOf: Data(text.utf8))
       try handle.close()
     }
+    try put(try edit(old))
     do {
       try await body()
     } catch {
-      try putBack()
+      try put(old)
       throw error
     }
-    try putBack()
+    try put(old)
   }
 }
 

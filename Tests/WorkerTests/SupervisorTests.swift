@@ -90,7 +90,7 @@ final class FakeNode {
     let cgroups = try CgroupRoot(path: directory.path + "/cgroup", enabling: [.cpu, .memory, .io, .pids])
     var settings = WorkerSettings(
       configuration, stateRoot: directory.path + "/jobs", controllers: cgroups.controllers, software: "test")
-    settings.sampleInterval = .seconds(3600)
+    settings.sampleInterval = .seconds(365 * 86_400)
     settings.linger = .milliseconds(50)
     change(&settings)
     let workspaces = Workspaces(path: directory.path + "/work")
@@ -140,27 +140,30 @@ private let cgroupFiles = ["cpu.stat": "usage_usec 1000000\n", "memory.current":
     await supervisor.connect()
     try persist.greet()
     #expect(try persist.next().0.type == .record)
-    let first = try persist.next()
-    #expect(first.0.type == .metric && first.0.seq == 1 && first.0.count == 3)
-    let next = try persist.next()
-    #expect(next.0.type == .metric && next.0.seq == 4)
-    let sample = try #require(try samples(next.1).first)
+    var received: [MetricSample] = []
+    while received.count < 4 {
+      let (header, payload) = try persist.next()
+      let some = try samples(payload)
+      #expect(header.type == .metric && some.map(\.seq) == Array(header.seq..<(header.seq + UInt64(header.count))))
+      received += some
+    }
+    #expect(received.map(\.seq) == Array(1...UInt64(received.count)))
+    #expect(received.prefix(3).map(\.ts) == (1...3).map { measurement(Double($0)).time })
+    let sample = received[3]
     #expect(sample.cpuUsec == 1_000_000 && sample.memoryBytes == 4096 && sample.pids == 2)
     #expect(sample.cpuPercent != nil, "the time since the sample before is known across the restart")
     #expect(sample.memoryPeakBytes == nil && sample.ioReadBytes == nil && sample.psiCPU == nil)
     // The last one shows what was true at the end.
     try node.figure("cpu.stat", "usage_usec 7000000\n")
     try node.end()
-    var seq: UInt64 = 4
-    var last = sample
     var frame = try persist.next()
     while frame.0.type == .metric {
-      #expect(frame.0.seq == seq + 1 && frame.0.count == 1)
-      seq += 1
-      last = try #require(try samples(frame.1).first)
+      received += try samples(frame.1)
       frame = try persist.next()
     }
-    #expect(last.seq == seq && last.cpuUsec == 7_000_000)
+    let seq = UInt64(received.count)
+    #expect(received.map(\.seq) == Array(1...seq))
+    #expect(received.last?.cpuUsec == 7_000_000)
     #expect(frame.0.type == .end)
     let record = try persist.next()
     #expect(record.0.type == .record && record.0.seq == 4)
@@ -300,7 +303,8 @@ private let cgroupFiles = ["cpu.stat": "usage_usec 1000000\n", "memory.current":
     }
     #expect(seen == (1...200).map { "line \($0)\n" }.joined())
     // The last words and the end in one go, while the follower waits.
-    async let rest = output(supervisor, node.job, after: 200)
+    let job = node.job
+    async let rest = output(supervisor, job, after: 200)
     node.ring.write(["last"])
     try node.end()
     node.killInit()
