@@ -22,6 +22,19 @@ public struct SweepRequest: Codable, Hashable, Sendable {
     self.maxBytesPerJob = maxBytesPerJob
     self.maxBytes = maxBytes
   }
+
+  public static let daysRange = 0...36_500
+
+  /// - Throws: ``Problem`` naming the field that is out of range and what is allowed.
+  public func check() throws(Problem) {
+    if let days, !SweepRequest.daysRange.contains(days) {
+      throw Problem(.invalidField, "days is \(days); allowed: 0 to 36500", field: "days")
+    }
+    for (field, value) in [("max_bytes_per_job", maxBytesPerJob), ("max_bytes", maxBytes)] {
+      guard let value, value < 0 else { continue }
+      throw Problem(.invalidField, "\(field) is \(value); allowed: 0 to 2^63-1", field: field)
+    }
+  }
 }
 
 /// Which of the bounds a job is beyond.

@@ -71,7 +71,8 @@ public final class PersistEngine: Sendable {
     self.intake = intake
     let space = SpaceWatch(
       board: intake.board, minFree: settings.retention.minFree, logger: logger, measure: settings.freeSpace,
-      onTurn: onCondition)
+      // Only a new start makes it again; the log brings back what was in memory.
+      onGone: { intake.fail($0) }, onTurn: onCondition)
     space.look()
     keeper = Keeper(intake: intake, settings: settings.wal, space: space, beat: beat)
     house = Housekeeping(

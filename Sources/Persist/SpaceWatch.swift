@@ -15,15 +15,18 @@ final class SpaceWatch: Sendable {
   private let board: ConditionBoard
   private let measure: @Sendable () throws -> FreeSpace?
   private let onTurn: @Sendable (StoreCondition) -> Void
+  private let onGone: @Sendable (PersistError) -> Void
   private let logger: Logger
 
   /// - Parameters:
   ///   - measure: what is free where it is least; nil where that means nothing.
+  ///   - onGone: called when a directory that is written to is no longer there.
   ///   - onTurn: called when new jobs are refused from now on, or taken on again.
   init(
     board: ConditionBoard, minFree: Int64, logger: Logger, measure: @escaping @Sendable () throws -> FreeSpace?,
-    onTurn: @escaping @Sendable (StoreCondition) -> Void = { _ in }
+    onGone: @escaping @Sendable (PersistError) -> Void, onTurn: @escaping @Sendable (StoreCondition) -> Void
   ) {
+    self.onGone = onGone
     self.board = board
     self.minFree = Atomic(minFree)
     self.logger = logger
@@ -45,6 +48,9 @@ final class SpaceWatch: Sendable {
     do {
       space = try measure()
       state.withLock { $0.lastFailure = nil }
+    } catch let error as PersistError where error.isMissing {
+      onGone(error)
+      return
     } catch {
       // What was true last stays so: a look that fails says nothing of the space. Each reason is told once.
       let isNews = state.withLock { state in

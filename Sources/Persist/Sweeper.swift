@@ -65,7 +65,9 @@ final class Sweeper: Sendable {
 
   /// One sweep.
   /// - Parameter report: called with each job that goes, after it went (in a dry run, instead).
+  /// - Throws: ``JobletModel/Problem`` for bounds out of range, and what keeps it from seeing what there is.
   func sweep(_ request: SweepRequest, report: (SweptJob) throws -> Void) throws -> SweepTotals {
+    try request.check()
     var bounds = retention
     if let days = request.days { bounds.days = days }
     if let bytes = request.maxBytesPerJob { bounds.maxBytesPerJob = bytes }

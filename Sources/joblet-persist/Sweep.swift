@@ -35,7 +35,7 @@ struct Sweep: AsyncParsableCommand {
   func run() async throws {
     let command = SweepCommand(
       dryRun: dryRun, days: days, maxBytesPerJob: maxBytesPerJob, maxBytes: maxBytes, json: json)
-    throw ExitCode(await StoreCommand.run("sweep", config: config) { try await command.run($0, $1) })
+    throw ExitCode(await StoreCommand.runWaiting("sweep", config: config) { try await command.run($0, $1) })
   }
 }
 

@@ -21,8 +21,10 @@ public final class CommandOutput {
     if buffer.count >= 1 << 16 { try flush() }
   }
 
+  /// One line of JSON, with names in snake_case.
   package func json(_ value: some Encodable) throws {
     let encoder = JSONEncoder()
+    encoder.keyEncodingStrategy = .convertToSnakeCase
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     buffer.append(contentsOf: try encoder.encode(value))
     buffer.append(0x0A)
@@ -59,30 +61,54 @@ public enum CommandStatus: Int32, Sendable {
     "Exit status: 0 if all is well, 1 if something is damaged or missing, 2 if it could not be done, 64 for wrong usage."
 }
 
-/// A command of joblet-persist: the configuration it works by, and what happens to its errors.
+/// A command of joblet-persist: the configuration it works by, and what happens to its errors, which are told on stderr.
 public enum StoreCommand {
-  /// Runs a command.
+  /// Runs a command that works on files, on a thread that may block.
   /// - Parameters:
   ///   - config: `--config`; nil as ``Configuration/load(path:environment:)`` has it.
-  /// - Returns: the exit status; an error is told on stderr.
+  /// - Returns: the exit status.
   public static func run(
-    _ name: String, config: String?, _ body: (Configuration, CommandOutput) async throws -> CommandStatus
+    _ name: String, config: String?,
+    _ body: @escaping @Sendable (Configuration, CommandOutput) throws -> CommandStatus
   ) async -> Int32 {
-    let output = CommandOutput()
-    do {
-      let configuration = try Configuration.load(path: config, environment: ProcessInfo.processInfo.environment)
-      guard configuration.ipc.enabled else {
-        throw PersistError.unsupported("ipc.enabled is false in \(configuration.origin.path): nothing is stored")
+    await report(name) {
+      try await WorkerThread.run(name) {
+        let output = CommandOutput()
+        let outcome = Result { try body(try load(config), output) }
+        try output.flush()  // what was found before an error is worth having
+        return try outcome.get()
       }
+    }
+  }
+
+  /// Runs a command that waits for others.
+  public static func runWaiting(
+    _ name: String, config: String?, _ body: @Sendable (Configuration, CommandOutput) async throws -> CommandStatus
+  ) async -> Int32 {
+    await report(name) {
+      let configuration = try await WorkerThread.run(name) { try load(config) }
+      let output = CommandOutput()
       let status = try await body(configuration, output)
       try output.flush()
-      return status.rawValue
+      return status
+    }
+  }
+
+  private static func report(_ name: String, _ body: () async throws -> CommandStatus) async -> Int32 {
+    do {
+      return try await body().rawValue
     } catch {
-      // What was found before the error is still worth having; that it can't be written is not the error to tell.
-      do { try output.flush() } catch {}
       complain(name, "\(error)")
       return CommandStatus.failed.rawValue
     }
+  }
+
+  private static func load(_ path: String?) throws -> Configuration {
+    let configuration = try Configuration.load(path: path, environment: ProcessInfo.processInfo.environment)
+    guard configuration.ipc.enabled else {
+      throw PersistError.unsupported("ipc.enabled is false in \(configuration.origin.path): nothing is stored")
+    }
+    return configuration
   }
 
   /// A line on stderr.

@@ -24,7 +24,10 @@ public struct SweepCommand: Sendable {
     do {
       totals = try await ask(configuration.persist.server.querySocket, &rows)
     } catch let error as ConnectError where error.code == ENOENT || error.code == ECONNREFUSED {
-      totals = try sweepAlone(configuration, &rows)
+      let request = request
+      let (jobs, found) = try await WorkerThread.run("sweep") { try Self.sweepAlone(configuration, request) }
+      for job in jobs { try rows.add(job) }
+      totals = found
     } catch let error as ConnectError where error.code == EACCES {
       throw PersistError.unsupported("\(error): run it as root or as the user of joblet-persist")
     }
@@ -53,19 +56,22 @@ public struct SweepCommand: Sendable {
   }
 
   /// Takes the daemon's place: its lock, its user, and first what its start does.
-  private func sweepAlone(_ configuration: Configuration, _ rows: inout SweepTable) throws -> SweepTotals {
+  private static func sweepAlone(_ configuration: Configuration, _ request: SweepRequest) throws -> (
+    [SweptJob], SweepTotals
+  ) {
     try becomeOwner(of: configuration.persist.storage.baseDir + "/persist")
     var logger = Logger(label: "sweep") { StreamLogHandler.standardError(label: $0) }
     logger.logLevel = .warning
     let engine = try PersistEngine.open(configuration, logger: logger)
-    let outcome = Result { try engine.sweep(request) { try rows.add($0) } }
+    var jobs: [SweptJob] = []
+    let outcome = Result { try engine.sweep(request) { jobs.append($0) } }
     try engine.close()
     try engine.intake.records.close()
-    return try outcome.get()
+    return (jobs, try outcome.get())
   }
 
   /// Root would leave files behind that the daemon can't open.
-  private func becomeOwner(of directory: String) throws {
+  private static func becomeOwner(of directory: String) throws {
     var status = stat()
     guard stat(directory, &status) == 0 else {
       throw PersistError.system(call: "stat", path: directory, errno: errno)
