@@ -115,7 +115,7 @@ let package = Package(
 
     // Storage.
     room("LogStore", ["JobletModel", "CGNU", "CPCRE2"]),
-    room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CGNU"]),
+    room("LocalStore", ["LogStore", "JobletModel", "CIsal", "CZlib", "CGNU"]),
     room("StateStore", ["JobletModel", .product(name: "GRDB", package: "GRDB.swift")]),
     room(
       "Persist",
@@ -167,7 +167,7 @@ let package = Package(
         "Worker", "Sandbox", "Cgroups", "JobletConfig", "JobletModel", "JobletWire", "CInitABI", "LinuxKernel", nio,
         logging,
       ]),
-    tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel"]),
+    tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel", "CZlib"]),
     tests(
       "PersistTests",
       ["Persist", "LocalStore", "LogStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", logging, nio]),

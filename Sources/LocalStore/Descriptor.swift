@@ -4,6 +4,8 @@ import Glibc
 public enum LocalStoreError: Error, Hashable, Sendable, CustomStringConvertible {
   case system(call: String, path: String, errno: Int32)
   case notAFile(path: String)
+  /// A file that is none of the store's.
+  case foreign(path: String)
   case compression(String)
   case outOfOrder(String)
 
@@ -11,8 +13,20 @@ public enum LocalStoreError: Error, Hashable, Sendable, CustomStringConvertible 
     switch self {
     case .system(let call, let path, let code): "\(call) \(path): \(String(cString: strerror(code)))"
     case .notAFile(let path): "\(path) is not a regular file; it is left alone: remove it by hand"
+    case .foreign(let path):
+      "\(path) has no gzip member of a log in it and does not begin like one; it is left alone: move it away"
     case .compression(let why): "can't compress: \(why)"
     case .outOfOrder(let why): why
+    }
+  }
+
+  /// True where something that is not the store's stands in a place of its own.
+  public var isObstacle: Bool {
+    switch self {
+    case .notAFile, .foreign: true
+    case .system(call: "open", path: _, errno: let code):
+      code == ELOOP || code == ENOTDIR || code == EISDIR || code == ENXIO
+    default: false
     }
   }
 

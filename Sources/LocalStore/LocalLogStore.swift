@@ -10,6 +10,7 @@ import Synchronization
 public final class LocalLogStore: LogStore {
   private let logs: StoreRoot
   private let metrics: StoreRoot
+  private let isReadOnly: Bool
   private let jobs = Mutex<[JobID: JobFiles]>([:])
   /// Writers at rest; each seal takes one, so there are as many as seal at the same time.
   private let writers = Mutex<[Unique<MemberWriter>]>([])
@@ -31,9 +32,23 @@ public final class LocalLogStore: LogStore {
   package init(logs: String, metrics: String, faults: DiskFaults?) throws {
     self.logs = try StoreRoot(logs, faults: faults)
     self.metrics = try StoreRoot(metrics, faults: faults)
+    isReadOnly = false
   }
 
-  private func root(_ stream: StoredStream) -> StoreRoot { stream == .metrics ? metrics : logs }
+  /// Opens directories as they are, to read: nothing is made or changed in them, whoever else works there. A directory for
+  /// metrics that is missing is one without any.
+  /// - Throws: ``LocalStoreError`` if `logs` can't be opened.
+  public init(reading logs: String, metrics: String) throws {
+    self.logs = try StoreRoot(existing: logs)
+    self.metrics = try access(metrics, F_OK) == 0 ? StoreRoot(existing: metrics) : self.logs
+    isReadOnly = true
+  }
+
+  private func checkWritable() throws(LocalStoreError) {
+    guard !isReadOnly else { throw .system(call: "write", path: logs.descriptor.path, errno: EROFS) }
+  }
+
+  func root(_ stream: StoredStream) -> StoreRoot { stream == .metrics ? metrics : logs }
 
   /// What is known of one job's files. Its lock is held over file operations: they are one at a time for a job.
   private final class JobFiles: Sendable {
@@ -56,6 +71,7 @@ public final class LocalLogStore: LogStore {
 
   @discardableResult
   public func append(_ chunks: [LogChunk], job: JobID, stream: StoredStream) throws -> LogAppended {
+    try checkWritable()
     let writer = writers.withLock { $0.popLast() } ?? Unique(MemberWriter())
     defer { writers.withLock { $0.append(writer) } }
     return try files(job).state.withLock { state in
@@ -95,7 +111,8 @@ public final class LocalLogStore: LogStore {
   }
 
   public func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> LogCut? {
-    try files(job).state.withLock { state in
+    try checkWritable()
+    return try files(job).state.withLock { state in
       let directory = try root(stream).directory(job)
       var file = try LogFile(stream, in: directory)
       let cut = try file.recover(logFrom: logFrom, in: directory)
@@ -116,6 +133,7 @@ public final class LocalLogStore: LogStore {
   public func contains(_ job: JobID) throws -> Bool { try logs.contains(job) || metrics.contains(job) }
 
   public func delete(_ job: JobID) throws -> Bool {
+    try checkWritable()
     defer { forget(job) }
     return try files(job).state.withLock { state in
       state = JobFiles.State()
@@ -131,6 +149,15 @@ public final class LocalLogStore: LogStore {
     let found = try all.compactMap { try $0.usage(job, $1) }
     guard let lastWrite = found.map(\.lastWrite).max() else { return nil }
     return LogUsage(bytes: found.reduce(0) { $0 + $1.bytes }, lastWrite: lastWrite)
+  }
+
+  public func setAside(_ job: JobID, _ stream: StoredStream) throws -> String? {
+    try checkWritable()
+    return try files(job).state.withLock { state in
+      let moved = try root(stream).setAside(job, LogFile.name(stream))
+      if moved != nil { state.files[stream] = nil }
+      return moved
+    }
   }
 
   public func forget(_ job: JobID) { _ = jobs.withLock { $0.removeValue(forKey: job) } }

@@ -19,6 +19,8 @@ struct LogFile {
   /// Open from the first append to the sync that covers it, so that a write error can't go unseen between the two.
   private var unsynced: Descriptor?
   private var isNew = false
+  /// The file that all this was learned of.
+  private var identity: FileIdentity?
 
   /// JSON after which a member ends.
   static let memberSize = 256 << 10
@@ -38,6 +40,7 @@ struct LogFile {
 
   private mutating func load(_ file: Descriptor) throws(LocalStoreError) {
     let size = try file.fileLength()
+    identity = FileIdentity(try file.status())
     guard size > 0 else { return }
     if case .found(let last) = try MemberScan.backward(file, before: size, bound: size) {
       try stand(behind: last, file)
@@ -51,7 +54,11 @@ struct LogFile {
       case .member(let place): last = place
       case .damage, .searching: continue
       case .end:
-        if let last { try stand(behind: last, file) }
+        if let last {
+          try stand(behind: last, file)
+        } else if try MemberScan.isForeign(file) {
+          throw .foreign(path: file.path)
+        }
         return
       }
     }
@@ -84,10 +91,10 @@ struct LogFile {
     throws(LocalStoreError) -> LogAppended
   {
     guard let first = chunks.first else { return LogAppended() }
+    let file = try openForAppend(in: directory)
     guard first.info.firstSeq > lastSeq else {
       throw .outOfOrder("\(directory.path)/\(name) ends at line \(lastSeq); line \(first.info.firstSeq) can't follow")
     }
-    let file = try openForAppend(in: directory)
     let before = self
     do {
       var start = 0
@@ -117,13 +124,15 @@ struct LogFile {
       throw .system(call: "create", path: "\(directory.path)/\(name)", errno: ENOENT)
     }
     let size = try file.fileLength()
-    if size < length {
-      // Someone removed or emptied the file: its lines are gone, the numbers go on.
-      (length, nextIndex, previousLength, skipOrigin) = (0, 0, 0, nil)
-      (latest, isInOrderOfTime) = (Timestamp(nanoseconds: .min), true)
-      isNew = true
+    let found = FileIdentity(try file.status())
+    if found != identity || size < length {
+      // A new file, or someone removed, replaced or emptied it: what stands there now counts. The numbers go on.
+      var fresh = LogFile(empty: stream)
+      try fresh.load(file)
+      fresh.lastSeq = max(fresh.lastSeq, lastSeq)
+      fresh.isNew = true
+      self = fresh
     }
-    if size == 0 { isNew = true }
     if size > length { try file.truncate(to: length) }
     unsynced = file
     return file
@@ -167,6 +176,7 @@ struct LogFile {
     let size = try file.fileLength()
     let end = try wholeEnd(file, size: size, logFrom: logFrom)
     guard end < size else { return nil }
+    if end == 0, try MemberScan.isForeign(file) { throw .foreign(path: file.path) }
     try file.truncate(to: end)
     self = LogFile(empty: stream)
     try load(file)
@@ -194,5 +204,16 @@ struct LogFile {
         if try reader.read(file, at: place.offset, place.header) == nil { return place.offset }
       }
     }
+  }
+}
+
+/// Which file it is, whatever its name.
+private struct FileIdentity: Hashable {
+  private let device: UInt64
+  private let inode: UInt64
+
+  init(_ status: stat) {
+    device = UInt64(status.st_dev)
+    inode = UInt64(status.st_ino)
   }
 }

@@ -96,7 +96,7 @@ private final class ForwardPages: LogPages {
         state = .ended
         let step = try walk.next()
         state = .walking(walk)
-        if let page = take(step) { return page }
+        if let page = try take(step) { return page }
       case .ended: return .end
       }
     }
@@ -109,7 +109,9 @@ private final class ForwardPages: LogPages {
 
   private func findEnd(before limit: UInt64) throws(LocalStoreError) -> State {
     switch try MemberScan.backward(file, before: limit, bound: length) {
-    case .none: return .ended
+    case .none:
+      if length > 0, try MemberScan.isForeign(file) { throw .foreign(path: file.path) }
+      return .ended
     case .goOn(let limit): return .findingEnd(limit)
     case .found(let last):
       bounds.isInOrderOfTime = last.header.flags.contains(.inOrderOfTime)
@@ -128,11 +130,12 @@ private final class ForwardPages: LogPages {
     return bounds.isBefore(near.header) ? .walking(MemberWalk(file, length: length, from: current)) : .seeking(near)
   }
 
-  private func take(_ step: MemberWalk.Step) -> LogPageStep? {
+  private func take(_ step: MemberWalk.Step) throws(LocalStoreError) -> LogPageStep? {
     switch step {
     case .searching: return nil
-    case .end:
+    case .end(let offset):
       state = .ended
+      if offset == 0, length > 0, try MemberScan.isForeign(file) { throw .foreign(path: file.path) }
       return nil
     case .damage(let first, let last, _):
       let info = MemberPages.damage(first, last)
@@ -223,7 +226,9 @@ private final class BackwardPages: LogPages {
     case .goOn(let limit):
       state = .finding(limit: limit, bound: bound, behind: behind)
       return nil
-    case .none: state = .ended
+    case .none:
+      state = .ended
+      if behind == nil, bound > 0, try MemberScan.isForeign(file) { throw .foreign(path: file.path) }
     case .found(let found):
       if let behind, found.header.lastSeq >= behind.header.firstSeq {
         // Its numbers do not belong before the others: look on.

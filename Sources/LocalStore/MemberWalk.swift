@@ -155,6 +155,15 @@ enum MemberScan {
     return limit > 0 ? .goOn(limit) : .none
   }
 
+  /// True if a file in which no whole member was found is none of the store's: it neither begins like one, as a torn first
+  /// member does, nor with zeros, as a power cut may leave it.
+  static func isForeign(_ file: Descriptor) throws(LocalStoreError) -> Bool {
+    let window = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 16)
+    defer { window.deallocate() }
+    let head = UnsafeRawBufferPointer(rebasing: window[..<(try file.read(into: window, at: 0))])
+    return !head.starts(with: MemberHeader.signature.prefix(head.count)) && head.contains { $0 != 0 }
+  }
+
   private static func signatures(in bytes: UnsafeRawBufferPointer) -> [Int] {
     guard let base = bytes.baseAddress else { return [] }
     var found: [Int] = []

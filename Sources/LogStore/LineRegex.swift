@@ -15,7 +15,7 @@ final class LineRegex {
   /// Steps of PCRE2's for one line: some tens of milliseconds at the most.
   private static let stepLimit: UInt32 = 5_000_000
   /// KiB of memory for one line.
-  private static let heapLimit: UInt32 = 16 << 10
+  private static let heapLimit: UInt32 = 32 << 10
   private static let maxNesting: UInt32 = 100
 
   private let code: OpaquePointer

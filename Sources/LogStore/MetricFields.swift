@@ -14,6 +14,29 @@ enum MetricFields {
   /// Reads `,"key":number` after `,"key":number` up to the closing brace: what stands behind a line's time. Keys that are
   /// not known and numbers that are none are passed over; anything else ends the line.
   static func read(_ fields: UnsafeRawBufferPointer, _ body: (_ field: Int, _ value: Double) -> Void) {
+    walk(fields) { key, value, expected in
+      guard let field = field(key, expected) else { return expected }
+      if let value = number(value) { body(field, value) }
+      return field + 1
+    }
+  }
+
+  /// True if nothing but such fields stands behind a line's time, each with a number, and then `}` and a newline.
+  static func isSound(_ fields: UnsafeRawBufferPointer) -> Bool {
+    var isSound = true
+    let end = walk(fields) { _, value, expected in
+      if number(value) == nil { isSound = false }
+      return expected
+    }
+    return isSound && fields[end...].elementsEqual([UInt8(ascii: "}"), 0x0A])
+  }
+
+  /// Calls `body` for each field with the number of the key that mostly comes next; answers where the fields end.
+  @discardableResult
+  private static func walk(
+    _ fields: UnsafeRawBufferPointer,
+    _ body: (_ key: Slice<UnsafeRawBufferPointer>, _ value: Slice<UnsafeRawBufferPointer>, _ expected: Int) -> Int
+  ) -> Int {
     var index = 0
     // Lines have their fields in order, so the next key is mostly the next of the table.
     var expected = 0
@@ -21,16 +44,14 @@ enum MetricFields {
       let keyStart = index + 2
       var keyEnd = keyStart
       while keyEnd < fields.count, fields[keyEnd] != UInt8(ascii: "\"") { keyEnd += 1 }
-      guard keyEnd + 1 < fields.count, fields[keyEnd + 1] == UInt8(ascii: ":") else { return }
+      guard keyEnd + 1 < fields.count, fields[keyEnd + 1] == UInt8(ascii: ":") else { return index }
       let valueStart = keyEnd + 2
       var valueEnd = valueStart
       while valueEnd < fields.count, isNumeric(fields[valueEnd]) { valueEnd += 1 }
-      if let field = field(fields[keyStart..<keyEnd], expected) {
-        expected = field + 1
-        if let value = number(fields[valueStart..<valueEnd]) { body(field, value) }
-      }
+      expected = body(fields[keyStart..<keyEnd], fields[valueStart..<valueEnd], expected)
       index = valueEnd
     }
+    return index
   }
 
   private static func field(_ key: Slice<UnsafeRawBufferPointer>, _ expected: Int) -> Int? {
