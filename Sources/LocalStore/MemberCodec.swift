@@ -168,7 +168,8 @@ final class MemberReader {
     let page = UnsafeRawBufferPointer(rebasing: json[..<Int(header.jsonLength)])
     let trailer = length - MemberHeader.trailerLength
     let crc = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: trailer, as: UInt32.self))
-    return crc == CRC32.update(0, page) ? page : nil
+    let size = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: trailer + 4, as: UInt32.self))
+    return size == header.jsonLength && crc == CRC32.update(0, page) ? page : nil
   }
 
   private func inflate(_ body: UnsafeRawBufferPointer, length: Int) -> Bool {

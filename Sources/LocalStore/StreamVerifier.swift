@@ -101,7 +101,11 @@ private struct StreamVerifier {
     if header.stream != stream { wrong("it says it is of \(header.stream.name)") }
     if let before {
       if before.end != place.offset {
-        report.add(.damage, at: before.end, "\(place.offset - before.end) bytes between members are none")
+        let detail =
+          place.offset < before.end
+          ? "the member before this one reaches into it: bytes of it are gone"
+          : "\(place.offset - before.end) bytes between members are none"
+        report.add(.damage, at: min(place.offset, before.end), detail)
         (self.before, landmark, sawDamage) = (nil, nil, true)
       } else {
         if header.previousLength != before.header.memberLength {
