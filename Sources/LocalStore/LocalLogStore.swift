@@ -22,12 +22,6 @@ public final class LocalLogStore: LogStore {
     try self.init(logs: logs, metrics: metrics, faults: nil)
   }
 
-  /// Opens directories that are there, for reading. Metrics may have none.
-  public init(existingLogs logs: String, metrics: String) throws {
-    self.logs = try StoreRoot(existing: logs)
-    self.metrics = access(metrics, F_OK) == 0 ? try StoreRoot(existing: metrics) : self.logs
-  }
-
   /// - Parameter faults: failures that a test asks for.
   package init(logs: String, metrics: String, faults: DiskFaults?) throws {
     self.logs = try StoreRoot(logs, faults: faults)
@@ -38,7 +32,7 @@ public final class LocalLogStore: LogStore {
   /// Opens directories as they are, to read: nothing is made or changed in them, whoever else works there. A directory for
   /// metrics that is missing is one without any.
   /// - Throws: ``LocalStoreError`` if `logs` can't be opened.
-  public init(reading logs: String, metrics: String) throws {
+  public init(existingLogs logs: String, metrics: String) throws {
     self.logs = try StoreRoot(existing: logs)
     self.metrics = try access(metrics, F_OK) == 0 ? StoreRoot(existing: metrics) : self.logs
     isReadOnly = true

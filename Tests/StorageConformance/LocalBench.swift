@@ -20,7 +20,7 @@ final class LocalBench: Sendable {
 
   func open() throws -> LocalLogStore { try LocalLogStore(logs: path + "/logs", metrics: path + "/metrics") }
 
-  func reader() throws -> LocalLogStore { try LocalLogStore(reading: path + "/logs", metrics: path + "/metrics") }
+  func reader() throws -> LocalLogStore { try LocalLogStore(existingLogs: path + "/logs", metrics: path + "/metrics") }
 
   var directory: String { "\(path)/logs/\(LocalBench.job)" }
   var file: String { directory + "/stdout.log.gz" }

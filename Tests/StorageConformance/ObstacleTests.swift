@@ -117,7 +117,7 @@ import Testing
     #expect(try bench.reader().lastSeq(Self.job, .metrics) == 0)
     #expect(access(bench.path + "/metrics", F_OK) != 0)
     #expect(throws: LocalStoreError.self) {
-      try LocalLogStore(reading: bench.path + "/none", metrics: bench.path + "/none")
+      try LocalLogStore(existingLogs: bench.path + "/none", metrics: bench.path + "/none")
     }
     _ = store
   }
