@@ -26,6 +26,9 @@ public struct Gateway: Service {
     }
   }
 
+  /// Proxies and browsers commonly give up a silent stream after 30 to 60 seconds.
+  public static let heartbeat: Duration = .seconds(15)
+
   private let configuration: Configuration
   private let api: CInt
   private let health: CInt
@@ -49,7 +52,12 @@ public struct Gateway: Service {
     let connections: ConnectionRegistry
     let healthConnections = ConnectionRegistry(limit: 256, metrics: nil)
 
-    init(_ configuration: Configuration, execSocket: String, logger: Logger) {
+    let heartbeat: Duration
+
+    init(
+      _ configuration: Configuration, execSocket: String, heartbeat: Duration = Gateway.heartbeat, logger: Logger
+    ) {
+      self.heartbeat = heartbeat
       exec = FramePool(path: execSocket, service: "joblet-exec")
       persist =
         configuration.ipc.enabled
@@ -66,11 +74,11 @@ public struct Gateway: Service {
   ///   - execSocket: where joblet-exec listens.
   ///   - address: where `api` listens, for people.
   ///   - gateTries: how often persist is tried, a second apart, before the gateway gives up.
+  ///   - heartbeat: the longest silence on a stream.
   /// - Throws: ``TLSSettings/Invalid`` or ``AuditLog/Unwritable``, naming the configuration's key.
   public init(
     configuration: Configuration, api: CInt, health: CInt, execSocket: String, address: String,
-    hooks: Hooks = Hooks(),
-    gateTries: Int = 30, logger: Logger
+    hooks: Hooks = Hooks(), gateTries: Int = 30, heartbeat: Duration = Gateway.heartbeat, logger: Logger
   ) throws {
     self.configuration = configuration
     self.api = api
@@ -82,7 +90,7 @@ public struct Gateway: Service {
     tls = CurrentTLS(try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion))
     let auditing = configuration.security.audit
     audit = auditing.enabled ? try AuditLog(file: auditing.logFile, logger: logger) : nil
-    parts = Parts(configuration, execSocket: execSocket, logger: logger)
+    parts = Parts(configuration, execSocket: execSocket, heartbeat: heartbeat, logger: logger)
   }
 
   /// Gives new connections the certificates that the configuration names now. Open ones keep theirs.
@@ -101,11 +109,14 @@ public struct Gateway: Service {
 
   private static func table(_ parts: Parts) -> RouteTable {
     let directory = JobDirectory(view: parts.view, persist: parts.persist)
+    let source = StreamSource(
+      exec: parts.exec, directory: directory, persistWatch: parts.persistWatch, drain: parts.drain,
+      heartbeat: parts.heartbeat)
     return RouteTable(
       jobs: JobRoutes(
         exec: parts.exec, persist: parts.persist, persistWatch: parts.persistWatch, view: parts.view,
         directory: directory),
-      logs: LogRoutes(exec: parts.exec, directory: directory, drain: parts.drain))
+      streams: StreamRoutes(source: source))
   }
 
   // MARK: Life
@@ -210,7 +221,9 @@ public struct Gateway: Service {
 
   private var sentence: String {
     let exec = parts.view.isConnected ? "exec connected" : "exec is away"
-    let persist = parts.persistWatch.map { $0.isConnected ? "" : ", persist is away" } ?? ""
+    let persist =
+      parts.persistWatch.map { $0.isConnected ? $0.refusal.map { "; \($0)" } ?? "" : ", persist is away" }
+      ?? ", nothing is stored (ipc.enabled: false)"
     return
       "serving on \(address): \(parts.connections.count) connections, "
       + "\(parts.metrics.openStreams) streams; \(exec)\(persist)"

@@ -96,8 +96,9 @@ extension JobID: Codable {
   }
 }
 
-enum Hex {
-  static func value(_ byte: UInt8) -> UInt8? {
+package enum Hex {
+  /// A digit's value, letters of either case; nil for any other byte.
+  package static func value(_ byte: UInt8) -> UInt8? {
     switch byte {
     case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
     case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
@@ -106,7 +107,7 @@ enum Hex {
     }
   }
 
-  static func digit(_ value: UInt8) -> UInt8 {
+  package static func digit(_ value: UInt8) -> UInt8 {
     value < 10 ? value + UInt8(ascii: "0") : value - 10 + UInt8(ascii: "a")
   }
 }

@@ -135,7 +135,7 @@ private struct LogLineReader {
           padding += 1
           group <<= 6
         } else {
-          guard padding == 0, let value = Self.base64Value(byte) else { return nil }
+          guard padding == 0, let value = Base64.value(byte) else { return nil }
           group = group << 6 | UInt32(value)
         }
       }
@@ -146,16 +146,5 @@ private struct LogLineReader {
     }
     position = end + 1
     return out
-  }
-
-  private static func base64Value(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte - UInt8(ascii: "A")
-    case UInt8(ascii: "a")...UInt8(ascii: "z"): byte - UInt8(ascii: "a") + 26
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0") + 52
-    case UInt8(ascii: "+"): 62
-    case UInt8(ascii: "/"): 63
-    default: nil
-    }
   }
 }

@@ -30,6 +30,7 @@ final class Readiness: Sendable {
     var reasons: [String] = []
     if !view.isConnected { reasons.append("joblet-exec is away") }
     if let persistWatch, !persistWatch.isConnected { reasons.append("joblet-persist is away") }
+    if let refusal = persistWatch?.refusal { reasons.append(refusal) }
     return reasons
   }
 }
@@ -53,8 +54,10 @@ struct HealthRoutes: Sendable {
         return reply
       },
       Route(.get, "/metrics", nil, produces: types) { _ in
+        let statistics = await persistWatch?.statistics()
         let body = metrics.exposition(
-          jobs: view.counts, execConnected: view.isConnected, persistConnected: persistWatch?.isConnected ?? false)
+          jobs: view.counts, execConnected: view.isConnected,
+          persist: persistWatch.map { _ in .init(statistics: statistics) })
         return Reply(.ok, .bytes(ByteBuffer(string: body)), type: "text/plain; version=0.0.4; charset=utf-8")
       },
     ]

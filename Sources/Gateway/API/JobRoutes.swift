@@ -22,15 +22,22 @@ struct JobRoutes: Sendable {
     try request.validate()
     try requireExec()
     let frame = try Frame(FrameHeader(.run), json: RunRequest(request: request, caller: caller))
-    let record: JobRecord
+    let answer: Result<Frame, Problem>
     do {
       // Not repeatable: a second try might be a second job.
-      record = try await exec.request(frame, timeout: JobRoutes.runTimeout, isRepeatable: false).decode()
+      answer = try await exec.converse(timeout: JobRoutes.runTimeout, isRepeatable: false) { connection in
+        do {
+          return .success(try await connection.request(frame))
+        } catch let refusal as Problem {
+          return .failure(refusal)  // exec's own words: it is there, and started nothing
+        }
+      }
     } catch let problem as Problem where problem.kind == .unavailable {
       throw Problem(
         .unavailable, "\(problem.detail); if the job was started, GET /v1/jobs lists it", retryAfter: problem.retryAfter
       )
     }
+    let record: JobRecord = try answer.get().decode()
     view.apply(record)  // a client sees its own job at once, whenever exec's event comes
     var reply = Reply.json(.created, JSONText.encode(record), target: record.id.description)
     reply.headers[.location] = "/v1/jobs/\(record.id)"

@@ -5,7 +5,7 @@ import NIOCore
 /// Every route of the API, in one table: what the document `openapi/joblet.yaml` describes, and nothing else.
 struct RouteTable: Sendable {
   let jobs: JobRoutes
-  let logs: LogRoutes
+  let streams: StreamRoutes
 
   var routes: [Route] {
     [
@@ -14,8 +14,11 @@ struct RouteTable: Sendable {
       Route(.get, "/v1/jobs/{id}", .readJobs) { try await jobs.get($0) },
       Route(.delete, "/v1/jobs/{id}", .deleteJob) { try await jobs.delete($0) },
       Route(.post, "/v1/jobs/{id}/stop", .stopJob, takesBody: true) { try await jobs.stop($0) },
-      Route(.get, "/v1/jobs/{id}/logs", .readJobs, produces: LogFormat.allCases.map(\.rawValue)) {
-        try await logs.logs($0)
+      Route(.get, "/v1/jobs/{id}/logs", .readJobs, produces: StreamFormat.allCases.map(\.rawValue)) {
+        try await streams.logs($0)
+      },
+      Route(.get, "/v1/jobs/{id}/metrics", .readJobs, produces: StreamFormat.allCases.map(\.rawValue)) {
+        try await streams.metrics($0)
       },
       Route(.get, "/openapi.yaml", .readNode, produces: ["application/yaml", "text/plain"]) { context in
         Reply(.ok, .bytes(ByteBuffer(string: openAPIDocument)), type: context.mediaType)

@@ -21,7 +21,7 @@ final class LiveView: Sendable {
     /// Ended jobs, the first to go in front.
     var ended: [JobID] = []
     /// Deleted jobs whose last events may still be on their way.
-    var deleted: [JobID] = []
+    var deleted: [(id: JobID, record: JobRecord?)] = []
     var counts: [JobStatus: Int] = [:]
     var epoch: UInt64 = 0
     var isConnected = false
@@ -58,7 +58,7 @@ final class LiveView: Sendable {
   /// Takes a record, from exec's events or from the reply to a call of our own, unless a newer one is known.
   func apply(_ record: JobRecord) {
     state.withLock { state in
-      guard !state.deleted.contains(record.id) else { return }
+      guard !state.deleted.contains(where: { $0.id == record.id }) else { return }
       if let known = state.entries[record.id] {
         state.entries[record.id]?.epoch = state.epoch
         guard record.version > known.record.version else { return }
@@ -79,8 +79,8 @@ final class LiveView: Sendable {
   /// Forgets a deleted job, and what may still be heard of it.
   func delete(_ id: JobID) {
     state.withLock { state in
+      state.deleted.append((id, state.entries[id]?.record))
       LiveView.remove(id, &state)
-      state.deleted.append(id)
       if state.deleted.count > 256 { state.deleted.removeFirst() }
     }
   }
@@ -122,6 +122,9 @@ final class LiveView: Sendable {
   var count: Int { state.withLock { $0.entries.count } }
 
   func record(_ id: JobID) -> JobRecord? { state.withLock { $0.entries[id]?.record } }
+
+  /// What was known last of a job that was deleted a while ago: for those who still read it.
+  func deleted(_ id: JobID) -> JobRecord? { state.withLock { $0.deleted.last { $0.id == id }?.record } }
 
   /// The record's JSON, without a newline.
   func json(_ id: JobID) -> ByteBuffer? {

@@ -61,7 +61,7 @@ public struct RequestTarget: Sendable, Hashable {
     while let byte = iterator.next() {
       switch byte {
       case UInt8(ascii: "%"):
-        guard let high = hex(iterator.next()), let low = hex(iterator.next()) else {
+        guard let high = iterator.next().flatMap(Hex.value), let low = iterator.next().flatMap(Hex.value) else {
           throw Problem(.badRequest, "a '%' in the request's target is not followed by two hexadecimal digits")
         }
         bytes.append(high << 4 | low)
@@ -75,15 +75,6 @@ public struct RequestTarget: Sendable, Hashable {
       throw Problem(.badRequest, "the request's target is not UTF-8")
     }
     return decoded
-  }
-
-  private static func hex(_ byte: UInt8?) -> UInt8? {
-    switch byte {
-    case .some(UInt8(ascii: "0")...UInt8(ascii: "9")): byte.map { $0 - UInt8(ascii: "0") }
-    case .some(UInt8(ascii: "a")...UInt8(ascii: "f")): byte.map { $0 - UInt8(ascii: "a") + 10 }
-    case .some(UInt8(ascii: "A")...UInt8(ascii: "F")): byte.map { $0 - UInt8(ascii: "A") + 10 }
-    default: nil
-    }
   }
 }
 

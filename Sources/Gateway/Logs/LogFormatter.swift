@@ -1,56 +1,78 @@
 import JobletModel
+import JobletWire
 import NIOCore
 
 #if canImport(Glibc)
   import Glibc
 #endif
 
-/// How a job's lines are written to a client.
-public enum LogFormat: String, Sendable, CaseIterable {
-  case text = "text/plain"
-  case ndjson = "application/x-ndjson"
-  case sse = "text/event-stream"
-}
-
 /// Turns a job's lines, live or stored, into a reply's bytes, each line once and in order. Bytes go from one buffer to the
 /// next; nothing is allocated for a line.
-public struct LogFormatter: ~Copyable {
-  private let format: LogFormat
-  private let parameters: LogParameters
+public struct LogFormatter: ~Copyable, RecordFormatter {
+  static var pull: FrameType { .output }
+  static var carrier: FrameType { .log }
+  static var isCountedByRecord: Bool { true }
+  static var nouns: (records: String, whole: String) { ("lines", "output") }
+
+  let format: StreamFormat
+  let parameters: LogParameters
   private let filter: [UInt8]
   private var encoder = LogLineEncoder()
-  /// Everything up to this `seq` was written, left out by the client's own wish, or reported missing.
-  public private(set) var position: UInt64
-  /// False until the first line of a `tail`, before which nothing is missing.
-  private var isAnchored: Bool
-  /// Lines that may still be written (`limit`).
-  private var remaining: Int
-  /// The last line of the damage that was reported: a query that is asked again meets it again.
-  private var toldLost: UInt64 = 0
+  var ledger: SeqLedger
   /// What is to be sent.
   public var out = ByteBuffer()
 
-  public init(_ format: LogFormat, _ parameters: LogParameters) {
+  public init(_ format: StreamFormat, _ parameters: LogParameters) {
     self.format = format
     self.parameters = parameters
     filter = Array((parameters.filter ?? "").utf8)
-    position = parameters.after
-    isAnchored = parameters.tail == nil
-    remaining = parameters.limit ?? .max
+    let isDescending = parameters.order == .descending
+    var limit = parameters.limit
+    if isDescending, let tail = parameters.tail {
+      // The last so many, the newest first, are the first so many of the answer.
+      limit = min(limit ?? .max, max(0, tail - (parameters.offset ?? 0)))
+    }
+    ledger = SeqLedger(
+      order: parameters.order, after: parameters.after, before: parameters.before,
+      isSelective: parameters.isSelective,
+      startsAnywhere: parameters.offset != nil || parameters.tail != nil && !isDescending,
+      endsAnywhere: parameters.tail != nil, limit: limit)
   }
 
-  public var isLimitReached: Bool { remaining <= 0 }
-
-  /// Lines left for a query's `limit`; nil for no bound.
-  public var limitLeft: Int? { parameters.limit == nil ? nil : remaining }
-
   // MARK: Lines
+
+  static func span(_ frame: Frame) -> (last: UInt64, time: Timestamp)? {
+    frame.header.chunk.map { ($0.lastSeq, $0.timestamp) }
+  }
+
+  mutating func append(live frame: Frame) {
+    if let chunk = frame.header.chunk { append(live: chunk, payload: frame.payload) }
+  }
+
+  mutating func append(stored frame: Frame) { append(stored: frame.payload) }
+
+  func matches(live frame: Frame, _ body: (UInt64) -> Void) {
+    if let chunk = frame.header.chunk { matches(chunk, frame.payload, body) }
+  }
+
+  func query(_ job: JobID, through: UInt64?, throughSeq: UInt64?, tail: Int?) throws -> Frame {
+    let p = parameters
+    let isDescending = p.order == .descending
+    let query = LogQuery(
+      job: job, stream: p.stream, after: isDescending ? p.after : position,
+      through: isDescending && ledger.ceiling != .max ? ledger.ceiling - 1 : through, since: p.since, until: p.until,
+      filter: p.filter, regex: p.regex, tail: isDescending ? nil : tail,
+      limit: ledger.remaining == .max ? nil : ledger.remaining,
+      // What was asked for is asked again behind the lines that came: those are not to be skipped a second time.
+      offset: ledger.written == 0 ? p.offset : nil, order: isDescending ? .descending : nil, throughSeq: throughSeq)
+    return try Frame(FrameHeader(.queryLogs, job: job), json: query)
+  }
 
   /// A chunk as it stands in the ring.
   public mutating func append(live info: LogChunkInfo, payload: ByteBuffer) {
     guard info.lastSeq > position else { return }
-    reportMissing(before: info.firstSeq)
-    defer { position = max(position, info.lastSeq) }
+    reportGap(ledger.gap(before: info.firstSeq))
+    defer { ledger.pass(info.lastSeq) }
     guard isWanted(info) else { return }
     payload.withUnsafeReadableBytes { bytes in
       if format == .text {
@@ -65,30 +87,31 @@ public struct LogFormatter: ~Copyable {
 
   private mutating func appendEncoded(_ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer) {
     let filter = filter
-    var left = remaining
+    let most = ledger.remaining
+    var left = most
     encoder.append(info, payload: bytes, after: position) { _, line in
       guard left > 0, LogFormatter.contains(line, filter) else { return false }
       left -= 1
       return true
     }
-    remaining = left
+    ledger.spend(most - left)
   }
 
   private mutating func appendText(_ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer) {
-    if info.firstSeq > position, filter.isEmpty, remaining > Int(info.count) {
+    if info.firstSeq > position, filter.isEmpty, ledger.remaining > Int(info.count) {
       out.writeBytes(bytes)
-      remaining -= Int(info.count)
+      ledger.spend(Int(info.count))
       return
     }
     var seq = info.firstSeq
     var rest = bytes
-    while !rest.isEmpty, remaining > 0 {
+    while !rest.isEmpty, !isLimitReached {
       let newline = info.isPartial ? nil : rest.firstNewline
       let length = newline.map { $0 + 1 } ?? rest.count
       let line = UnsafeRawBufferPointer(rebasing: rest[..<(newline ?? length)])
       if seq > position, LogFormatter.contains(line, filter) {
         out.writeBytes(UnsafeRawBufferPointer(rebasing: rest[..<length]))
-        remaining -= 1
+        ledger.spend()
       }
       seq += 1
       rest = UnsafeRawBufferPointer(rebasing: rest[length...])
@@ -99,14 +122,14 @@ public struct LogFormatter: ~Copyable {
   public mutating func append(stored payload: ByteBuffer) {
     payload.withUnsafeReadableBytes { bytes in
       var rest = bytes
-      while !rest.isEmpty, remaining > 0 {
+      while !rest.isEmpty, !isLimitReached {
         let length = rest.firstNewline ?? rest.count
         let line = UnsafeRawBufferPointer(rebasing: rest[..<length])
-        if let seq = StoredLine.seq(of: line), seq > position {
-          reportMissing(before: seq)
+        if let seq = StoredLine.seq(of: line), ledger.isNew(seq) {
+          reportGap(ledger.gap(before: seq))
           write(line, seq: seq)
-          remaining -= 1
-          position = seq
+          ledger.spend()
+          ledger.pass(seq)
         }
         rest = UnsafeRawBufferPointer(rebasing: rest[min(length + 1, rest.count)...])
       }
@@ -133,7 +156,7 @@ public struct LogFormatter: ~Copyable {
       out.writeBytes(line)
       out.writeInteger(UInt8(0x0A))
     case .text:
-      guard let stored = StoredLine(line) else { return reportGap(from: seq, to: seq) }
+      guard let stored = StoredLine(line) else { return reportGap(seq...seq) }
       var isBroken = false
       out.writeWithUnsafeMutableBytes(minimumWritableBytes: stored.maxTextLength) { room in
         guard let count = stored.writeText(to: room) else {
@@ -142,7 +165,7 @@ public struct LogFormatter: ~Copyable {
         }
         return count
       }
-      if isBroken { reportGap(from: seq, to: seq) }
+      if isBroken { reportGap(seq...seq) }
     }
   }
 
@@ -196,90 +219,6 @@ public struct LogFormatter: ~Copyable {
         rest = UnsafeRawBufferPointer(rebasing: rest[(UnsafeRawPointer(found) - base + 1)...])
       }
       return false
-    }
-  }
-
-  // MARK: What is not a line
-
-  private mutating func reportMissing(before seq: UInt64) {
-    defer { isAnchored = true }
-    guard isAnchored, !parameters.isSelective, seq > position + 1 else { return }
-    reportGap(from: position + 1, to: seq - 1)
-  }
-
-  /// Everything up to `seq` is accounted for; what was not seen of it is missing.
-  public mutating func advance(to seq: UInt64) {
-    guard seq > position else { return }
-    if remaining > 0 { reportMissing(before: seq + 1) }
-    position = seq
-  }
-
-  /// The same where all lines up to `seq` are known to be lost: that is said to a client who chose among lines as well.
-  public mutating func advance(pastLost seq: UInt64) {
-    guard seq > position else { return }
-    if remaining > 0 {
-      if isAnchored { reportGap(from: position + 1, to: seq) }
-      isAnchored = true
-    }
-    position = seq
-  }
-
-  /// persist can't give these lines. Who gets every line is told by the numbers that don't come; who chose among them would
-  /// take the loss for lines that did not match. The other stream's lines of the range still come.
-  public mutating func append(damagedFrom first: UInt64, count: UInt32) {
-    guard parameters.isSelective, remaining > 0, count > 0 else { return }
-    let (last, isBeyond) = first.addingReportingOverflow(UInt64(count) - 1)
-    let from = max(first, position + 1, toldLost + 1)
-    guard !isBeyond, from <= last else { return }
-    toldLost = last
-    reportGap(from: from, to: last)
-  }
-
-  /// Goes to a place in the log from which on lines are wanted; nothing before it is missing.
-  public mutating func jump(to seq: UInt64) {
-    position = max(position, seq)
-    isAnchored = true
-  }
-
-  /// Lines that are lost for good. In plain text it is said in a line of our own, since there is no other place for it.
-  public mutating func reportGap(from first: UInt64, to last: UInt64) {
-    switch format {
-    case .sse: out.writeString("event: gap\ndata: {\"from\":\(first),\"to\":\(last)}\n\n")
-    case .ndjson: out.writeString("{\"gap\":{\"from\":\(first),\"to\":\(last)}}\n")
-    case .text: out.writeString("[joblet: lines \(first) to \(last) of the output are missing]\n")
-    }
-  }
-
-  /// The one terminal event. Plain text has none: its end is the body's; NDJSON has it where it was followed, so that a
-  /// query's lines are those of the stored file and no other.
-  public mutating func reportEnd(_ end: JobEnd) {
-    switch format {
-    case .sse:
-      out.writeStaticString("event: end\ndata: ")
-      out.writeImmutableBuffer(JSONText.encodeFragment(end))
-      out.writeStaticString("\n\n")
-    case .ndjson:
-      guard parameters.follow else { return }
-      out.writeStaticString("{\"end\":")
-      out.writeImmutableBuffer(JSONText.encodeFragment(end))
-      out.writeStaticString("}\n")
-    case .text: break
-    }
-  }
-
-  /// Where a client that lost the stream should wait before it comes again; sent once.
-  public mutating func begin() {
-    if format == .sse { out.writeStaticString("retry: 2000\n\n") }
-  }
-
-  /// A comment that keeps proxies and clients from giving up a silent stream. The other formats have no place for one.
-  public mutating func heartbeat() {
-    if format == .sse { out.writeStaticString(": still here\n\n") }
-  }
-
-  public mutating func reportReconnect() {
-    if format == .sse {
-      out.writeStaticString("event: reconnect\ndata: {\"reason\":\"the gateway is restarting\"}\n\n")
     }
   }
 }

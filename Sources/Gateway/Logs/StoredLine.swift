@@ -29,6 +29,17 @@ public struct StoredLine {
     return value
   }
 
+  /// The time of a log line or a sample as it stands there: the 30 bytes of ``JobletModel/Timestamp``'s form, which sort by
+  /// time. Nil if the bytes are neither.
+  public static func time(of line: UnsafeRawBufferPointer) -> UnsafeRawBufferPointer? {
+    guard seq(of: line) != nil, let comma = line.firstIndex(of: UInt8(ascii: ",")) else { return nil }
+    let rest = UnsafeRawBufferPointer(rebasing: line[comma...])
+    guard starts(rest, with: ",\"ts\":\""), rest.count > 7 + Timestamp.textLength,
+      rest[7 + Timestamp.textLength] == UInt8(ascii: "\"")
+    else { return nil }
+    return UnsafeRawBufferPointer(rebasing: rest[7..<(7 + Timestamp.textLength)])
+  }
+
   /// Reads a line, given without its newline; it may not be used longer than `line`. Nil if it is not in the encoder's form.
   public init?(_ line: UnsafeRawBufferPointer) {
     guard let seq = StoredLine.seq(of: line), line.count > 60 else { return nil }
@@ -87,7 +98,7 @@ public struct StoredLine {
       case UInt8(ascii: "u"):
         // The encoder writes control characters so and nothing else: two zeros, then the byte.
         guard from + 5 < content.count, content[from + 2] == 0x30, content[from + 3] == 0x30,
-          let high = StoredLine.hex(content[from + 4]), let low = StoredLine.hex(content[from + 5]), high < 8
+          let high = Hex.value(content[from + 4]), let low = Hex.value(content[from + 5]), high < 8
         else { return nil }
         out[to] = high << 4 | low
         (from, to) = (from + 6, to + 1)
@@ -111,7 +122,7 @@ public struct StoredLine {
           padding += 1
           bits <<= 6
         } else {
-          guard padding == 0, let value = StoredLine.base64(content[index]) else { return nil }
+          guard padding == 0, let value = Base64.value(content[index]) else { return nil }
           bits = bits << 6 | UInt32(value)
         }
       }
@@ -122,26 +133,6 @@ public struct StoredLine {
       }
     }
     return to
-  }
-
-  private static func base64(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "A")...UInt8(ascii: "Z"): byte - UInt8(ascii: "A")
-    case UInt8(ascii: "a")...UInt8(ascii: "z"): byte - UInt8(ascii: "a") + 26
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0") + 52
-    case UInt8(ascii: "+"): 62
-    case UInt8(ascii: "/"): 63
-    default: nil
-    }
-  }
-
-  private static func hex(_ byte: UInt8) -> UInt8? {
-    switch byte {
-    case UInt8(ascii: "0")...UInt8(ascii: "9"): byte - UInt8(ascii: "0")
-    case UInt8(ascii: "a")...UInt8(ascii: "f"): byte - UInt8(ascii: "a") + 10
-    case UInt8(ascii: "A")...UInt8(ascii: "F"): byte - UInt8(ascii: "A") + 10
-    default: nil
-    }
   }
 
   private static func starts(_ bytes: UnsafeRawBufferPointer, with prefix: StaticString) -> Bool {

@@ -75,8 +75,15 @@ final class GatewayMetrics: Sendable {
 
   func connectionRefused(_ reason: String) { state.withLock { $0.refusedConnections[reason, default: 0] += 1 } }
 
+  /// What a scrape finds of persist.
+  struct PersistPart {
+    /// Its own metrics in the same form; nil if it does not answer.
+    var statistics: String?
+  }
+
   /// The text exposition format, version 0.0.4.
-  func exposition(jobs: [JobStatus: Int], execConnected: Bool, persistConnected: Bool) -> String {
+  /// - Parameter persist: nil where nothing is persisted.
+  func exposition(jobs: [JobStatus: Int], execConnected: Bool, persist: PersistPart?) -> String {
     let state = state.withLock { $0 }
     var out = Exposition()
     out.family("joblet_api_requests_total", "counter", "Requests answered, by route, method, role and status.")
@@ -106,8 +113,12 @@ final class GatewayMetrics: Sendable {
     }
     out.family("joblet_api_backend_up", "gauge", "1 if the service answers.")
     out.sample("joblet_api_backend_up", [("backend", "exec")], execConnected ? "1" : "0")
-    out.sample("joblet_api_backend_up", [("backend", "persist")], persistConnected ? "1" : "0")
-    return out.text
+    guard let persist else { return out.text }
+    let isUp = persist.statistics == nil ? 0 : 1
+    out.sample("joblet_api_backend_up", [("backend", "persist")], "\(isUp)")
+    out.gauge("joblet_persist_up", "1 if joblet-persist gave its metrics, which follow.", isUp)
+    let statistics = persist.statistics ?? ""
+    return out.text + statistics + (statistics.isEmpty || statistics.hasSuffix("\n") ? "" : "\n")
   }
 }
 

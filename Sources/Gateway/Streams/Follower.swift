@@ -1,0 +1,380 @@
+import JobletModel
+import JobletWire
+import NIOCore
+
+/// What a follower reads from, and when it speaks.
+struct StreamSource: Sendable {
+  let exec: FramePool
+  let directory: JobDirectory
+  let persistWatch: PersistWatch?
+  let drain: DrainSignal
+  /// The longest silence on a stream.
+  let heartbeat: Duration
+}
+
+/// Reads one job's records for one client: does what ``FollowerMachine`` says. Pull, not push: the next batch is asked for
+/// when the last one has left, so a client that doesn't read costs one batch and no more.
+struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
+  /// The job as it was when the client came.
+  let record: JobRecord
+  let format: StreamFormat
+  let parameters: Formatter.Parameters
+  let source: StreamSource
+  /// Refuses once the client's certificate is past its time.
+  let checkCaller: @Sendable () throws -> Void
+
+  /// Sends the records until their end, or until the gateway stops: then the client is told to come again.
+  func run(_ stream: ResponseStream) async throws {
+    guard parameters.follow else { return try await read(stream) }
+    let me = self
+    let isDraining = try await withThrowingTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        try await me.read(stream)
+        return false
+      }
+      group.addTask {
+        await me.source.drain.wait()
+        return true
+      }
+      let first = try await group.next() ?? false
+      group.cancelAll()
+      // The reader stops between two batches, and its last one has left before we write on.
+      while let next = await group.nextResult() {
+        if first, case .success(false) = next { return false }
+      }
+      return first
+    }
+    try Task.checkCancellation()
+    guard isDraining else { return }
+    var farewell = Formatter(format, parameters)
+    farewell.reportReconnect()
+    if farewell.out.readableBytes > 0 { try await stream.write(farewell.out) }
+  }
+
+  private func read(_ stream: ResponseStream) async throws {
+    var session = FollowerSession<Formatter>(self, stream)
+    do {
+      try await session.run()
+      await session.close()
+    } catch {
+      await session.close()
+      throw error
+    }
+  }
+}
+
+/// Bounds of a follower's batches and waits.
+private enum Bounds {
+  /// A batch of live output: a thousand lines of 64 bytes.
+  static let batchBytes = 64 << 10
+  static let pause: Duration = .seconds(1)
+  /// A store that has said nothing for so long, and answers no ping either, is given up.
+  static let silence: Duration = .seconds(60)
+  /// Timers are early by less.
+  static let slack: Duration = .milliseconds(50)
+}
+
+/// One reader's state: where it is, and the connections it has open.
+private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyable {
+  let follower: Follower<Formatter>
+  let stream: ResponseStream
+  var machine: FollowerMachine
+  var formatter: Formatter
+  var lastWrite = ContinuousClock.now
+  /// Who doesn't follow gets what was written until now: a job that writes faster than its reader reads has no end.
+  let begun = Timestamp.now()
+  var lastCheck = ContinuousClock.now
+  let exec = Held()
+  let persist = Held()
+
+  init(_ follower: Follower<Formatter>, _ stream: ResponseStream) {
+    self.follower = follower
+    self.stream = stream
+    let parameters = follower.parameters
+    machine = FollowerMachine(
+      .init(
+        follow: parameters.follow, tail: parameters.tail, needsStore: parameters.needsStore,
+        isCountedByRecord: Formatter.isCountedByRecord))
+    formatter = Formatter(follower.format, parameters)
+  }
+
+  private var job: JobID { follower.record.id }
+  private var isFollowing: Bool { follower.parameters.follow }
+  private var heartbeat: Duration { follower.source.heartbeat }
+
+  mutating func run() async throws {
+    formatter.begin()
+    if isFollowing {
+      try await stream.start()  // the client sees that it is served, whenever the first record may come
+      try await flush()
+    }
+    while true {
+      try Task.checkCancellation()
+      switch machine.action {
+      case .measure: try await measure()
+      case .survey: try await survey()
+      case .live(let wait): try await live(wait: wait)
+      case .history(let through, let throughSeq, let tail):
+        try await history(through: through, throughSeq: throughSeq, tail: tail)
+      case .lookUp: try await lookUp()
+      case .pause:
+        try await Task.sleep(for: min(Bounds.pause, heartbeat))
+        machine.paused()
+      case .end(let end, let lastSeq):
+        if let lastSeq { finish(at: lastSeq) }
+        formatter.reportEnd(end)
+        return try await flush()
+      case .finish: return try await flush()
+      case .fail(let problem): throw problem
+      }
+      if formatter.isLimitReached { machine.limitReached() }
+      // Who follows gets records at once; a query's reply is collected into batches, and as long as nothing has left it
+      // can still become a proper refusal.
+      if isFollowing || formatter.out.readableBytes >= Bounds.batchBytes { try await flush() }
+      if isFollowing { try await beat() }
+    }
+  }
+
+  /// What has not come by the end does not come. Where nothing is stored that is a loss to who chose records, too.
+  private mutating func finish(at last: UInt64) {
+    if follower.source.directory.persist == nil {
+      formatter.advance(pastLost: last)
+    } else {
+      formatter.advance(to: last)
+    }
+  }
+
+  func close() async {
+    await exec.close()
+    await persist.close()
+  }
+
+  // MARK: Live
+
+  private mutating func live(wait: Bool) async throws {
+    let position = formatter.position
+    let answer: Output
+    do {
+      answer = try await ask(after: position, wait: wait)
+    } catch let error where !(error is CancellationError) {
+      await exec.close()
+      try Task.checkCancellation()
+      return machine.liveFailed()
+    }
+    var seen = position
+    for frame in answer.frames {
+      guard let (last, time) = Formatter.span(frame) else { continue }
+      if !isFollowing, time > begun { return machine.limitReached() }
+      seen = max(seen, last)
+      if !follower.parameters.needsStore { formatter.append(live: frame) }
+    }
+    machine.live(answer.state, position: formatter.position, seen: seen, hadRecords: seen > position)
+  }
+
+  /// Goes through the ring from the position on without sending anything.
+  /// - Parameter body: gets each frame with the position before it.
+  /// - Returns: how far the records go; `oldest` and what persist acknowledged, where the ring does not reach back; false
+  ///   if exec does not know the job. Nil if exec can't be asked, which the machine is told.
+  private mutating func scan(
+    _ body: (borrowing Formatter, Frame, UInt64) -> Void
+  ) async throws -> (last: UInt64, oldest: UInt64?, acknowledged: UInt64?, isKnown: Bool)? {
+    var (position, oldest, acknowledged) = (formatter.position, UInt64?.none, UInt64?.none)
+    do {
+      while true {
+        let answer = try await ask(after: position, wait: false)
+        let before = position
+        for frame in answer.frames {
+          guard let (last, time) = Formatter.span(frame) else { continue }
+          if time > begun { return (position, oldest, acknowledged, true) }
+          body(formatter, frame, before)
+          position = max(position, last)
+        }
+        switch answer.state.state {
+        case .more: if position == before { return (position, oldest, acknowledged, true) }
+        case .behind:
+          guard let first = answer.state.oldest, first > position + 1 else {
+            return (position, oldest, acknowledged, true)
+          }
+          (oldest, acknowledged, position) = (first, answer.state.acknowledged, first - 1)
+        case .ended: return (position, oldest, acknowledged, true)
+        case .unknown: return (position, oldest, acknowledged, false)
+        }
+      }
+    } catch let error where !(error is CancellationError) {
+      await exec.close()
+      try Task.checkCancellation()
+      machine.liveFailed()
+      return nil
+    }
+  }
+
+  /// Looks where the last records begin, and keeps their numbers only.
+  private mutating func measure() async throws {
+    let wanted = follower.parameters.tail ?? 0
+    var matches: [UInt64] = []
+    let found = try await scan { formatter, frame, before in
+      formatter.matches(live: frame) { seq in if seq > before { matches.append(seq) } }
+      if matches.count > wanted { matches.removeFirst(matches.count - max(wanted, 1)) }
+    }
+    guard let found else { return }
+    let start = machine.measured(
+      matches: matches, oldest: found.oldest, acknowledged: found.acknowledged, isKnown: found.isKnown)
+    if case .live = machine.action { formatter.jump(to: start ?? formatter.position) }
+  }
+
+  private mutating func survey() async throws {
+    guard let found = try await scan({ _, _, _ in }) else { return }
+    machine.surveyed(last: found.last, isKnown: found.isKnown)
+  }
+
+  // MARK: Stored
+
+  private mutating func history(through: UInt64?, throughSeq: UInt64?, tail: Int?) async throws {
+    if let through { formatter.begin(at: through) }
+    guard let pool = follower.source.directory.persist else {
+      // Nothing is persisted here: what the ring has lost is lost, and said to be.
+      if let through { formatter.advance(pastLost: through) }
+      return machine.historyRead()
+    }
+    let written = formatter.ledger.written
+    do {
+      let connection = try await persist.connection { try await pool.connect() }
+      try await connection.send(formatter.query(job, through: through, throughSeq: throughSeq, tail: tail))
+      while let frame = try await nextStored(connection) {
+        if frame.payload.readableBytes == 0, frame.header.count > 0 {
+          formatter.append(damagedFrom: frame.header.seq, count: frame.header.count)
+        } else {
+          formatter.append(stored: frame)
+        }
+        if formatter.isLimitReached {
+          await persist.close()
+          return machine.limitReached()
+        }
+        if formatter.out.readableBytes >= Bounds.batchBytes { try await flush() }
+      }
+      if let through { formatter.advance(to: through) }
+      machine.historyRead()
+    } catch {
+      try await historyFailed(error, pool, hadRecords: formatter.ledger.written > written)
+    }
+  }
+
+  private mutating func historyFailed(_ error: any Error, _ pool: FramePool, hadRecords: Bool) async throws {
+    let wasLetGo = persist.wasLetGo
+    await persist.close()
+    try Task.checkCancellation()
+    if error is ClientLeft { throw error }
+    if wasLetGo {
+      machine.historyInterrupted(hadRecords: hadRecords)
+    } else if let problem = error as? Problem, problem.kind == .notFound {
+      // Never written, or deleted a moment ago: nobody has these records any more.
+      if case .history(let through?, _, _) = machine.action { formatter.advance(pastLost: through) }
+      machine.historyRead()
+    } else {
+      machine.historyFailed(error as? Problem ?? pool.away("\(error)"))
+    }
+  }
+
+  /// The next frame of stored records; nil when there are no more. A long search that finds nothing is no failure: the
+  /// client hears a heartbeat, and the store is given up only when it answers nobody else either.
+  private mutating func nextStored(_ connection: FrameConnection) async throws -> Frame? {
+    let asked = ContinuousClock.now
+    let watch = follower.source.persistWatch
+    let frame = try await connection.reply(every: heartbeat) {
+      if ContinuousClock.now - asked >= Bounds.silence, watch?.isConnected == false { throw TimedOut() }
+      try await beat()
+    }
+    if frame.header.type == .done { return nil }
+    guard frame.header.type == Formatter.carrier else { throw FrameError.unexpected(frame.header.type) }
+    return frame
+  }
+
+  private mutating func lookUp() async throws {
+    do {
+      let directory = follower.source.directory
+      // The view may be older than the store when exec is away or has let go of the job.
+      var record = directory.view.record(job)
+      if record?.status.isEnded != true { record = try await directory.stored(job) ?? record }
+      if record != nil { return machine.lookedUp(record, position: formatter.position) }
+      // Deleted while it was read: what was known of it last is no invention.
+      let known = directory.view.deleted(job) ?? follower.record
+      if known.status.isEnded, !machine.isAnswered, let last = known.lastSeq, Formatter.isCountedByRecord {
+        formatter.advance(pastLost: last)
+      }
+      machine.deleted(known)
+    } catch let problem as Problem {
+      machine.lookUpFailed(problem)
+    }
+  }
+
+  // MARK: exec
+
+  struct Output: Sendable {
+    var frames: [Frame]
+    var state: OutputState
+  }
+
+  /// One pull.
+  private func ask(after: UInt64, wait: Bool) async throws -> Output {
+    let idle = ContinuousClock.now - lastWrite
+    // Back in time for the next heartbeat.
+    let hold = wait ? max(.milliseconds(1), heartbeat - idle) : .zero
+    let request = OutputRequest(
+      job: job, after: after, maxBytes: Bounds.batchBytes, waitMilliseconds: hold.milliseconds)
+    let pool = follower.source.exec
+    let connection = try await exec.connection { try await pool.connect() }
+    let frame = try Frame(FrameHeader(Formatter.pull, job: job), json: request)
+    let carrier = Formatter.carrier
+    return try await withDeadline(hold + .seconds(10), connection) {
+      try await connection.send(frame)
+      var frames: [Frame] = []
+      while true {
+        let reply = try await connection.reply()
+        switch reply.header.type {
+        case carrier: frames.append(reply)
+        case .outputState: return Output(frames: frames, state: try reply.decode())
+        default: throw FrameError.unexpected(reply.header.type)
+        }
+      }
+    }
+  }
+
+  // MARK: The client
+
+  /// Sends what there is. A client that doesn't take it soon holds no connection to exec or persist meanwhile.
+  private mutating func flush() async throws {
+    guard formatter.out.readableBytes > 0 else { return }
+    let (exec, persist) = (exec, persist)
+    do {
+      try await stream.write(formatter.out) {
+        exec.letGo()
+        persist.letGo()
+      }
+    } catch {
+      throw ClientLeft()
+    }
+    formatter.out.clear()
+    lastWrite = .now
+  }
+
+  /// Keeps a silent stream alive, and looks whether its client may still have it.
+  private mutating func beat() async throws {
+    let now = ContinuousClock.now
+    // By its own clock: a busy stream has no heartbeats, and its client's certificate ends all the same.
+    if now - lastCheck >= heartbeat - Bounds.slack {
+      try follower.checkCaller()
+      lastCheck = now
+    }
+    guard now - lastWrite >= heartbeat - Bounds.slack else { return }
+    formatter.heartbeat()
+    lastWrite = .now
+    if formatter.out.readableBytes == 0 {
+      try await stream.start()  // where there is no comment, the head says that somebody is at it
+    } else {
+      try await flush()
+    }
+  }
+}
+
+/// A write to the client failed: it is gone. Told apart from what goes wrong on the way to exec and persist.
+struct ClientLeft: Error {}

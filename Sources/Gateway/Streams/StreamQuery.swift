@@ -1,0 +1,62 @@
+import JobletModel
+
+/// The query parameters that logs and metrics have in common.
+struct StreamQuery {
+  static let limitRange = 1...10_000_000
+  static let offsetRange = 0...1_000_000_000
+
+  let follow: Bool
+  let after: UInt64
+  let since: Timestamp?
+  let until: Timestamp?
+  let order: QueryOrder
+  let limit: Int?
+  /// Nil for 0, which leaves out nothing.
+  let offset: Int?
+
+  /// - Throws: ``Problem`` naming the parameter and what is allowed.
+  init(_ query: QueryReader, now: Timestamp) throws(Problem) {
+    follow = try query.flag("follow") ?? false
+    after = try query.value("after", "a number, 0 or more") { StreamQuery.number($0) } ?? 0
+    since = try query.value("since", TimeText.allowed) { TimeText.parse($0, now: now) }
+    until = try query.value("until", TimeText.allowed) { TimeText.parse($0, now: now) }
+    order = try query.value("order", "asc or desc") { QueryOrder(rawValue: $0) } ?? .ascending
+    limit = try query.number("limit", StreamQuery.limitRange)
+    let offset = try query.number("offset", StreamQuery.offsetRange)
+    self.offset = offset == 0 ? nil : offset
+    guard follow else { return }
+    let given = [
+      ("until", until != nil), ("limit", limit != nil), ("offset", self.offset != nil), ("order", order == .descending),
+    ]
+    if let (name, _) = given.first(where: \.1) { throw StreamQuery.notWithFollow(name) }
+  }
+
+  static func notWithFollow(_ name: String) -> Problem {
+    Problem(
+      .invalidField, "\(name): can't be combined with follow=true, which goes on until the job has ended", field: name)
+  }
+
+  /// What only the store can answer, on a node that has none.
+  static func needsStore(_ name: String) -> Problem {
+    Problem(
+      .invalidField, "\(name): this node stores nothing (ipc.enabled: false), so it can only show what is live",
+      field: name)
+  }
+
+  /// - Throws: ``Problem`` if the header is there and no number.
+  static func lastEventID(_ header: String?) throws(Problem) -> UInt64? {
+    guard let header, !header.isEmpty else { return nil }
+    guard let seq = number(header) else {
+      throw Problem(
+        .invalidField, "Last-Event-ID: '\(header.prefix(64))' is not the id of an event here", field: "Last-Event-ID")
+    }
+    return seq
+  }
+
+  private static func number(_ text: String) -> UInt64? {
+    guard !text.isEmpty, text.utf8.allSatisfy({ $0 >= 0x30 && $0 <= 0x39 }), let value = UInt64(text),
+      value < UInt64.max / 2
+    else { return nil }
+    return value
+  }
+}
