@@ -48,6 +48,13 @@ import Yams
     func values(_ name: String) -> Set<String> { Set(schemas[name]?["enum"]?.sequence?.compactMap(\.string) ?? []) }
     #expect(properties("JobRequest") == Set(JobRequest.CodingKeys.allCases.map(\.stringValue)))
     #expect(properties("JobRecord") == Set(JobRecord.CodingKeys.allCases.map(\.stringValue)))
+    #expect(properties("MetricSample") == Set(MetricSample.CodingKeys.allCases.map(\.stringValue)))
+    let own = ["seq", "ts"]
+    #expect(
+      properties("MetricsOverTime")
+        == Set(MetricSample.CodingKeys.allCases.map(\.stringValue)).subtracting(own).union([
+          "ts", "aggregate", "samples",
+        ]))
     #expect(properties("Limits") == Set(Limits.CodingKeys.allCases.map(\.stringValue)))
     #expect(values("JobStatus") == Set(JobStatus.allCases.map(\.rawValue)))
     #expect(values("JobReason") == Set(JobReason.allCases.map(\.rawValue)))
@@ -55,10 +62,58 @@ import Yams
     #expect(Set(kinds) == Set(Problem.Kind.allCases.map { "urn:joblet:problem:\($0.rawValue)" }))
   }
 
-  @Test func theLogParametersAreTheDocuments() throws {
-    let parameters = try #require(try Self.loaded()["paths"]?["/v1/jobs/{id}/logs"]?["get"]?["parameters"]?.sequence)
-    let names = parameters.filter { $0["in"]?.string == "query" }.compactMap { $0["name"]?.string }
-    #expect(names == LogParameters.names)
+  /// A route's query parameters, those behind a `$ref` too.
+  static func queryParameters(_ path: String) throws -> [Node] {
+    let document = try loaded()
+    let list = try #require(document["paths"]?[path]?["get"]?["parameters"]?.sequence)
+    return try list.map { node in
+      guard let name = node["$ref"]?.string?.split(separator: "/").last else { return node }
+      return try #require(document["components"]?["parameters"]?[String(name)])
+    }.filter { $0["in"]?.string == "query" }
+  }
+
+  @Test func theStreamsParametersAreTheDocuments() throws {
+    let logs = try Self.queryParameters("/v1/jobs/{id}/logs")
+    #expect(logs.compactMap { $0["name"]?.string } == LogParameters.names)
+    let metrics = try Self.queryParameters("/v1/jobs/{id}/metrics")
+    #expect(metrics.compactMap { $0["name"]?.string } == MetricParameters.names)
+    let aggregates = metrics.first { $0["name"]?.string == "aggregate" }?["schema"]?["enum"]?.sequence
+    #expect(aggregates?.compactMap(\.string) == MetricAggregate.allCases.map(\.rawValue))
+  }
+
+  @Test(arguments: ["logs", "metrics"])
+  func exampleStreamsAreWhatTheCodeReads(_ name: String) throws {
+    let responses = try Self.loaded()["paths"]?["/v1/jobs/{id}/\(name)"]?["get"]?["responses"]
+    let content = try #require(Self.child(responses, "200")?["content"])
+    func texts(_ type: String) throws -> [String] {
+      try #require(content[type]?["examples"]?.mapping).values.map { try #require($0["value"]?.string) }
+    }
+    func expectRecord(_ text: some StringProtocol) throws {
+      if name == "logs" {
+        #expect(LogLine(json: Array(text.utf8)) != nil, "\(text)")
+      } else {
+        let point = try JSONDecoder().decode(MetricPoint.self, from: Data(text.utf8))
+        if point.aggregate == nil { _ = try JSONDecoder().decode(MetricSample.self, from: Data(text.utf8)) }
+        #expect(!point.values.isEmpty && (point.seq == nil) == (point.samples != nil))
+      }
+    }
+    for text in try texts("application/x-ndjson") {
+      for line in text.split(separator: "\n") { try expectRecord(line) }
+    }
+    for text in try texts("text/event-stream") {
+      var parser = EventParser()
+      let events = parser.feed(Array(text.utf8))
+      #expect(events.count >= 2 && events.last?.name == "end" && parser.retry == "2000")
+      for event in events {
+        switch event.name {
+        case "end": _ = try JSONDecoder().decode(JobEnd.self, from: Data(event.data.utf8))
+        case "gap": _ = try JSONDecoder().decode([String: UInt64].self, from: Data(event.data.utf8))
+        default:
+          #expect(event.name == (name == "logs" ? "log" : "metrics"))
+          try expectRecord(event.data)
+        }
+      }
+    }
   }
 
   @Test func examplesAreWhatTheCodeReads() throws {

@@ -178,6 +178,8 @@ import Testing
     ("follow=maybe", "follow"), ("stream=both", "stream"), ("after=-1", "after"), ("after=1e3", "after"),
     ("tail=x", "tail"), ("limit=0", "limit"), ("since=yesterday", "since"), ("until=2026-13-01T00:00:00Z", "until"),
     ("filter=", "filter"), ("folow=true", "folow"), ("follow=true&limit=3", "limit"), ("follow=true&until=1m", "until"),
+    ("regex=", "regex"), ("order=up", "order"), ("follow=true&order=desc", "order"), ("offset=-1", "offset"),
+    ("follow=1&offset=2", "offset"), ("aggregate=avg", "aggregate"), ("limit=10000001", "limit"),
   ])
   func badParametersAreNamed(_ query: String, _ field: String) throws {
     let target = try RequestTarget("/v1/jobs/x/logs?\(query)")

@@ -49,6 +49,51 @@ struct Seeded {
     }
   }
 
+  /// Whatever a client writes there: it is a set of parameters that hold, or a problem that names one of them.
+  @Test func parametersOfAnyBytesAreReadOrRefused() {
+    var random = Seeded(state: 20_261_122)
+    let names = LogParameters.names + MetricParameters.names + ["", "x"]
+    let values = [
+      "true", "0", "1", "stdout", "asc", "desc", "avg", "p95", "1m", "1h", "now", "10", "1795309200.5", "-1",
+      "2026-11-22T01:00:00Z", "99999999999999999999", "9223372036854775807", "9223372036854775807d", "(a|b)*", "%00",
+      "é",
+    ]
+    var (read, refused) = (0, 0)
+    for round in 0..<100_000 {
+      var query = ""
+      for _ in 0...(random.next() % 4) {
+        var value = Array(values[Int(random.next()) % values.count].utf8)
+        if random.next() % 3 == 0 {
+          value[Int(random.next()) % value.count] = UInt8(truncatingIfNeeded: random.next())
+        }
+        query +=
+          (query.isEmpty ? "?" : "&") + names[Int(random.next()) % names.count] + "="
+          + String(decoding: value, as: UTF8.self)
+      }
+      let header = random.next() % 4 == 0 ? values[Int(random.next()) % values.count] : nil
+      do {
+        let target = try RequestTarget("/v1/jobs/x/\(query)")
+        if round % 2 == 0 {
+          let parameters = try LogParameters(target, lastEventID: header)
+          #expect(!parameters.follow || parameters.limit == nil && parameters.until == nil && parameters.offset == nil)
+          #expect(!parameters.follow || parameters.order == .ascending)
+          #expect(parameters.regex?.isEmpty != true && parameters.filter?.isEmpty != true)
+        } else {
+          let parameters = try MetricParameters(target, lastEventID: header)
+          #expect(!parameters.follow || !parameters.needsStore)
+          #expect(parameters.interval == nil || parameters.aggregate != nil)
+          if let interval = parameters.interval { #expect(MetricParameters.intervalRange.contains(interval)) }
+        }
+        read += 1
+      } catch {
+        // A target that is none at all has no field to name.
+        #expect(error.kind == .badRequest || error.field != nil)
+        refused += 1
+      }
+    }
+    #expect(read > 1000 && refused > 1000)
+  }
+
   @Test(
     arguments: [
       (nil, "application/json"), ("*/*", "application/json"), ("application/*", "application/json"),
@@ -153,7 +198,7 @@ struct Seeded {
   }
 
   static func format(
-    _ format: LogFormat, _ change: (inout LogParameters) -> Void = { _ in }, _ chunks: [(LogChunkInfo, ByteBuffer)]
+    _ format: StreamFormat, _ change: (inout LogParameters) -> Void = { _ in }, _ chunks: [(LogChunkInfo, ByteBuffer)]
   ) -> String {
     var parameters = LogParameters()
     change(&parameters)
@@ -179,7 +224,7 @@ struct Seeded {
         """)
   }
 
-  static func format(_ format: LogFormat, _ chunks: [(LogChunkInfo, ByteBuffer)], after: UInt64) -> String {
+  static func format(_ format: StreamFormat, _ chunks: [(LogChunkInfo, ByteBuffer)], after: UInt64) -> String {
     Self.format(format, { $0.after = after }, chunks)
   }
 

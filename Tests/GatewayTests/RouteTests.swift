@@ -235,6 +235,11 @@ import Testing
       #expect(answer.status == 429)
       #expect(answer.header("retry-after") == "7")
       #expect(answer.problem?.detail == "10 jobs wait, which is the limit")
+      // A full disk is persist's to notice, exec's to refuse for, and the client's to read of: exec started nothing.
+      await f.exec.refuse(Problem(.unavailable, "joblet-persist takes no new jobs: disk full", retryAfter: 30))
+      let full = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#)
+      #expect(full.status == 503 && full.header("retry-after") == "30")
+      #expect(full.problem?.detail == "joblet-persist takes no new jobs: disk full")
     }
   }
 
@@ -277,7 +282,20 @@ import Testing
       )
       #expect(metrics.contains(#"joblet_jobs{status="RUNNING"} 1"#))
       #expect(metrics.contains(#"joblet_api_request_duration_seconds_bucket{route="/v1/jobs",le="+Inf"} 1"#))
+      #expect(metrics.contains("\njoblet_persist_up 1\n"))
+      #expect(metrics.contains("\njoblet_persist_lines_total 5\n"))
       #expect(try await f.health("/v1/jobs").status == 404)
+    }
+  }
+
+  @Test func aStoreThatTakesNoMoreJobsIsToldToBalancers() async throws {
+    try await Fixture.run { f in
+      await f.persist.say(StoreCondition(acceptsJobs: false, reason: "5 MB are free, 1 GiB is the floor"))
+      try await f.until("it is told") { try await f.health("/readyz").status == 503 }
+      #expect(
+        try await f.health("/readyz").text == "joblet-persist takes no new jobs: 5 MB are free, 1 GiB is the floor\n")
+      await f.persist.say(.good)
+      try await f.until("it is well again") { try await f.health("/readyz").status == 200 }
     }
   }
 

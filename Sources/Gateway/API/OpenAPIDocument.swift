@@ -235,9 +235,14 @@ paths:
           exactly one, the last) and `reconnect` (the gateway is stopping: connect again, nothing is lost). A comment every
           15 seconds; `retry:` once. Resume with the header `Last-Event-ID`, which browsers send by themselves, or `?after=`.
 
-        Without `follow` the reply ends with what there is now. With `follow=true` it stays until the job has ended and all
-        its output was sent: it can be opened before the job starts, while it is silent, and after it has ended. A client
-        that reads slowly loses nothing.
+        Without `follow` the reply ends with what there is now; `end` comes if that is the job's end too, and not if `limit` cut
+        the reply short. With `follow=true` it stays until the job has ended and all its output was sent: it can be opened
+        before the job starts, while it is silent, and after it has ended. A client that reads slowly loses nothing. A job that
+        is deleted while it is read ends with a `gap` of the lines that are gone, then `end`.
+
+        On a node that stores nothing (`ipc.enabled: false`) there is only what the job's ring still holds: lines before that are
+        a `gap`, in plain text the line above; an ended job's log is one `gap` and its `end`. `regex`, `order=desc` and `offset`
+        are refused there.
 
         A body that ends without its HTTP end (the last chunk, END_STREAM) is not whole: ask again with `after`.
       x-joblet-operation: jobs:read
@@ -253,30 +258,26 @@ paths:
           in: query
           description: Only lines after this `seq`.
           schema: {type: integer, minimum: 0, default: 0}
-        - name: since
-          in: query
-          description: Only lines from this time on, RFC 3339, or how long ago, `10m`.
-          schema: {type: string}
-        - name: until
-          in: query
-          description: Only lines up to this time. Not with `follow`.
-          schema: {type: string}
+        - {$ref: "#/components/parameters/Since"}
+        - {$ref: "#/components/parameters/Until"}
         - name: filter
           in: query
           description: Only lines that contain this text.
           schema: {type: string, minLength: 1, maxLength: 4096}
+        - name: regex
+          in: query
+          description: |
+            Only lines in which this regular expression matches somewhere, in PCRE2's syntax. With `filter` both must hold. The
+            store does the matching, so a followed line comes when it is stored.
+          schema: {type: string, minLength: 1, maxLength: 4096}
+        - {$ref: "#/components/parameters/Order"}
         - name: tail
           in: query
           description: Only the last so many lines, counted after every other condition; with `follow`, then the new ones.
           schema: {type: integer, minimum: 0, maximum: 100000}
-        - name: limit
-          in: query
-          description: At most so many lines. Not with `follow`.
-          schema: {type: integer, minimum: 1, maximum: 10000000}
-        - name: Last-Event-ID
-          in: header
-          description: The `id` of the last event a client has; stands above `after`.
-          schema: {type: integer, minimum: 0}
+        - {$ref: "#/components/parameters/Limit"}
+        - {$ref: "#/components/parameters/Offset"}
+        - {$ref: "#/components/parameters/LastEventId"}
       responses:
         "200":
           description: The output.
@@ -288,12 +289,129 @@ paths:
             application/x-ndjson:
               schema: {type: string}
               x-joblet-line: {$ref: "#/components/schemas/LogLine"}
+              examples:
+                lines:
+                  value: |
+                    {"seq":17,"ts":"2026-11-21T20:15:55.123456789Z","stream":"stdout","line":"17 tests passed"}
+                    {"seq":18,"ts":"2026-11-21T20:15:55.523456789Z","stream":"stderr","partial":true,"line":"Password: "}
+                    {"seq":19,"ts":"2026-11-21T20:15:56.123456789Z","stream":"stdout","b64":"//79"}
             text/event-stream:
               schema: {type: string}
               x-joblet-events:
                 log: {$ref: "#/components/schemas/LogLine"}
                 gap: {$ref: "#/components/schemas/Gap"}
                 end: {$ref: "#/components/schemas/JobEnd"}
+              examples:
+                followed:
+                  value: |+
+                    retry: 2000
+
+                    event: log
+                    id: 17
+                    data: {"seq":17,"ts":"2026-11-21T20:15:55.123456789Z","stream":"stdout","line":"17 tests passed"}
+
+                    event: gap
+                    data: {"from":18,"to":20}
+
+                    event: end
+                    data: {"ended_at":"2026-11-21T20:15:56.000000000Z","exit_code":3,"reason":"exit_code","status":"FAILED"}
+
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}/metrics:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    get:
+      operationId: getJobMetrics
+      tags: [jobs]
+      summary: What a job used, stored and live
+      description: |
+        A job is measured every `metrics.interval` of the node's configuration and once at its end. What comes is chosen by
+        `Accept`; `text/plain` is the default.
+
+        - `text/plain`: a table with a header, a row a sample, in units for people. Samples that are lost for good are a line
+          `[joblet: samples 5 to 9 of the metrics are missing]`.
+        - `application/x-ndjson`: one `MetricSample` a line, as it is stored. Lost samples are `{"gap":{"from":5,"to":9}}`; followed
+          metrics end with `{"end":{…}}`, a `JobEnd`.
+        - `text/event-stream`: events `metrics` (data: a `MetricSample`; `id`: its `seq`), `gap`, `end` and `reconnect`, comments and
+          `retry:` as for logs. Resume with `Last-Event-ID` or `?after=`.
+
+        With `aggregate` each line is a `MetricsOverTime`, without `interval` one over all; such events have no `id`.
+
+        Without `follow` the reply ends with what there is now; `end` comes if the job has ended, and not if `limit` cut the
+        reply short. On a node that stores nothing (`ipc.enabled: false`) there are only a running job's newest samples, what was
+        before them is a `gap`, and `aggregate`, `order=desc` and `offset` are refused.
+      x-joblet-operation: jobs:read
+      parameters:
+        - name: follow
+          in: query
+          description: Stay until the job has ended. Not with `aggregate`.
+          schema: {type: boolean, default: false}
+        - name: after
+          in: query
+          description: Only samples after this `seq`.
+          schema: {type: integer, minimum: 0, default: 0}
+        - {$ref: "#/components/parameters/Since"}
+        - {$ref: "#/components/parameters/Until"}
+        - {$ref: "#/components/parameters/Limit"}
+        - {$ref: "#/components/parameters/Offset"}
+        - {$ref: "#/components/parameters/Order"}
+        - name: aggregate
+          in: query
+          description: |
+            How the samples of an interval become one: their average, least, greatest, sum, or the least value that 95 percent of
+            them do not exceed.
+          schema: {type: string, enum: [avg, min, max, sum, p95]}
+        - name: interval
+          in: query
+          description: |
+            With `aggregate`: a line for every interval of this length that has samples, `1s` to `365d`, beginning at whole
+            multiples of it in Unix time.
+          schema: {type: string, pattern: "^[0-9]+(ms|s|m|h|d)$"}
+        - {$ref: "#/components/parameters/LastEventId"}
+      responses:
+        "200":
+          description: The samples.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            text/plain:
+              schema: {type: string}
+            application/x-ndjson:
+              schema: {type: string}
+              x-joblet-line: {$ref: "#/components/schemas/MetricSample"}
+              examples:
+                samples:
+                  value: |
+                    {"seq":1,"ts":"2026-11-21T20:15:55.123456789Z","cpu_percent":98.7,"cpu_usec":987654,"memory_bytes":7340032,"memory_peak_bytes":8388608,"io_read_bytes":4096,"io_write_bytes":0,"io_read_ops":1,"io_write_ops":0,"net_rx_bytes":0,"net_tx_bytes":0,"pids":2,"psi_cpu":0.5,"psi_memory":0.0,"psi_io":0.0}
+                    {"seq":2,"ts":"2026-11-21T20:16:00.123456789Z","cpu_percent":12.0,"cpu_usec":1587654,"memory_bytes":7340032,"pids":2}
+                over-time:
+                  summary: "?aggregate=avg&interval=1m"
+                  value: |
+                    {"ts":"2026-11-21T20:15:00.000000000Z","aggregate":"avg","samples":12,"cpu_percent":55.35,"memory_bytes":7340032}
+            text/event-stream:
+              schema: {type: string}
+              x-joblet-events:
+                metrics: {$ref: "#/components/schemas/MetricSample"}
+                gap: {$ref: "#/components/schemas/Gap"}
+                end: {$ref: "#/components/schemas/JobEnd"}
+              examples:
+                followed:
+                  value: |+
+                    retry: 2000
+
+                    event: metrics
+                    id: 2
+                    data: {"seq":2,"ts":"2026-11-21T20:16:00.123456789Z","cpu_percent":12.0,"cpu_usec":1587654,"memory_bytes":7340032,"pids":2}
+
+                    event: end
+                    data: {"ended_at":"2026-11-21T20:16:01.000000000Z","exit_code":0,"status":"COMPLETED"}
+
         "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
@@ -330,6 +448,42 @@ components:
       required: true
       description: The job's ID.
       schema: {type: string, format: uuid}
+    Since:
+      name: since
+      in: query
+      description: Only from this time on, an RFC 3339 time, Unix seconds (a fraction is allowed), how long ago (`10m`, `1h`, `7d`), or `now`.
+      schema: {type: string}
+      examples:
+        ago: {value: 1h}
+        time: {value: "2026-11-21T20:15:55Z"}
+        unix: {value: "1795292155.5"}
+    Until:
+      name: until
+      in: query
+      description: Only up to this time, in the same forms. Not with `follow`.
+      schema: {type: string}
+      examples:
+        now: {value: now}
+    Order:
+      name: order
+      in: query
+      description: The oldest first, or the newest. `desc` not with `follow`; a `Last-Event-ID` is then the one to go on below.
+      schema: {type: string, enum: [asc, desc], default: asc}
+    Limit:
+      name: limit
+      in: query
+      description: At most so many. Not with `follow`.
+      schema: {type: integer, minimum: 1, maximum: 10000000}
+    Offset:
+      name: offset
+      in: query
+      description: Leave out the first so many of the answer, in its order. Not with `follow`.
+      schema: {type: integer, minimum: 0, maximum: 1000000000, default: 0}
+    LastEventId:
+      name: Last-Event-ID
+      in: header
+      description: The `id` of the last event a client has; stands above `after`.
+      schema: {type: integer, minimum: 0}
   headers:
     RequestId:
       description: The name of this request in the gateway's log and audit lines.
@@ -465,6 +619,53 @@ components:
         partial: {type: boolean, description: "True if no newline followed: part of a line over 64 KiB, or a prompt."}
         line: {type: string}
         b64: {type: string, contentEncoding: base64, description: Instead of `line` where the bytes are not UTF-8.}
+    MetricSample:
+      type: object
+      description: What is not measured is absent, never 0. Counters count from the job's start.
+      required: [seq, ts]
+      properties:
+        seq: {type: integer, minimum: 1, description: A job's samples count on their own.}
+        ts: {type: string, format: date-time}
+        cpu_percent: {type: number, description: "CPU time since the sample before, in percent of one core."}
+        cpu_usec: {type: integer, description: "CPU time since the start, in microseconds."}
+        memory_bytes: {type: integer}
+        memory_peak_bytes: {type: integer}
+        io_read_bytes: {type: integer}
+        io_write_bytes: {type: integer}
+        io_read_ops: {type: integer}
+        io_write_ops: {type: integer}
+        net_rx_bytes: {type: integer, description: "Every interface of the job but the loopback."}
+        net_tx_bytes: {type: integer}
+        pids: {type: integer, description: "Processes and threads."}
+        psi_cpu: {type: number, description: "Percent of the last 10 seconds in which some task of the job waited for it."}
+        psi_memory: {type: number}
+        psi_io: {type: number}
+        gpu_percent: {type: number}
+        gpu_memory_bytes: {type: integer}
+    MetricsOverTime:
+      type: object
+      description: The samples of an interval made into one; only what at least one of them measured.
+      required: [ts, aggregate, samples]
+      properties:
+        ts: {type: string, format: date-time, description: "The interval's start; without an interval, the first sample's time."}
+        aggregate: {type: string, enum: [avg, min, max, sum, p95]}
+        samples: {type: integer, minimum: 1}
+        cpu_percent: {type: number}
+        cpu_usec: {type: number}
+        memory_bytes: {type: number}
+        memory_peak_bytes: {type: number}
+        io_read_bytes: {type: number}
+        io_write_bytes: {type: number}
+        io_read_ops: {type: number}
+        io_write_ops: {type: number}
+        net_rx_bytes: {type: number}
+        net_tx_bytes: {type: number}
+        pids: {type: number}
+        psi_cpu: {type: number}
+        psi_memory: {type: number}
+        psi_io: {type: number}
+        gpu_percent: {type: number}
+        gpu_memory_bytes: {type: number}
     Gap:
       type: object
       required: [from, to]

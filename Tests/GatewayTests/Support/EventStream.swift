@@ -1,40 +1,22 @@
 import HTTPClient
 import JobletModel
 
-/// Reads server-sent events from a body, as a browser would.
-struct EventReader {
+/// Cuts server-sent events out of bytes, as a browser would.
+struct EventParser {
   struct Event: Hashable, Sendable {
     var name: String
     var id: String?
     var data: String
   }
 
-  private let reply: OpenReply
-  private var iterator: HTTPBody.AsyncIterator
   private var buffer: [UInt8] = []
   private(set) var comments = 0
   private(set) var retry: String?
 
-  init(_ reply: OpenReply) {
-    self.reply = reply
-    iterator = reply.body.makeAsyncIterator()
-  }
-
-  /// The next event; nil at the stream's end.
-  mutating func next() async throws -> Event? {
-    while true {
-      if let block = takeBlock() {
-        if let event = parse(block) { return event }
-        continue
-      }
-      guard let more = try await iterator.next() else { return nil }
-      buffer += more
-    }
-  }
-
-  mutating func all() async throws -> [Event] {
+  mutating func feed(_ bytes: [UInt8]) -> [Event] {
+    buffer += bytes
     var events: [Event] = []
-    while let event = try await next() { events.append(event) }
+    while let block = takeBlock() { if let event = parse(block) { events.append(event) } }
     return events
   }
 
@@ -57,6 +39,38 @@ struct EventReader {
       if line.hasPrefix("data: ") { event.data = String(line.dropFirst(6)) }
     }
     return event.data.isEmpty ? nil : event
+  }
+}
+
+/// Reads server-sent events from a body.
+struct EventReader {
+  typealias Event = EventParser.Event
+
+  private let reply: OpenReply
+  private var iterator: HTTPBody.AsyncIterator
+  private var parser = EventParser()
+  private var ready: ArraySlice<Event> = []
+  var comments: Int { parser.comments }
+  var retry: String? { parser.retry }
+
+  init(_ reply: OpenReply) {
+    self.reply = reply
+    iterator = reply.body.makeAsyncIterator()
+  }
+
+  /// The next event; nil at the stream's end.
+  mutating func next() async throws -> Event? {
+    while ready.isEmpty {
+      guard let more = try await iterator.next() else { return nil }
+      ready = parser.feed(more)[...]
+    }
+    return ready.popFirst()
+  }
+
+  mutating func all() async throws -> [Event] {
+    var events: [Event] = []
+    while let event = try await next() { events.append(event) }
+    return events
   }
 }
 

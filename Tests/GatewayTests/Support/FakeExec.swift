@@ -10,7 +10,11 @@ actor FakeExec {
     var record: JobRecord
     var chunks: [(info: LogChunkInfo, payload: ByteBuffer)] = []
     var acknowledged: UInt64 = 0
+    var samples: [MetricSample] = []
+    var lastSample: UInt64 = 0
     var nextSeq: UInt64 = 1
+    /// Followers are told nothing.
+    var isMute = false
     /// Output without end, made as it is pulled.
     var isFlooding = false
   }
@@ -53,6 +57,16 @@ actor FakeExec {
     tell(nil)
   }
 
+  /// Takes samples; the number of each is its own.
+  func measure(_ id: JobID, _ samples: MetricSample...) {
+    jobs[id]?.samples += samples
+    jobs[id]?.lastSample = samples.last?.seq ?? 0
+    tell(nil)
+  }
+
+  /// Samples up to `seq` are only in persist now.
+  func dropSamples(_ id: JobID, through seq: UInt64) { jobs[id]?.samples.removeAll { $0.seq <= seq } }
+
   func flood(_ id: JobID) {
     jobs[id]?.isFlooding = true
     tell(nil)
@@ -76,6 +90,20 @@ actor FakeExec {
     jobs[id] = job
     tell(job.record)
   }
+
+  /// The job ends after lines that nobody reads any more; followers are not told, events are.
+  func vanish(_ id: JobID, lastSeq: UInt64) {
+    guard var record = jobs[id]?.record else { return }
+    record.status = .completed
+    record.lastSeq = lastSeq
+    record.version += 1
+    jobs[id]?.record = record
+    jobs[id]?.isMute = true
+    tell(record)
+  }
+
+  /// Whoever waits looks again.
+  func wake() { tell(nil) }
 
   private func tell(_ record: JobRecord?) { for watcher in watchers.values { watcher.yield(record) } }
 
@@ -122,7 +150,9 @@ actor FakeExec {
       jobs[frame.header.job] = nil
       try await connection.send(Frame(FrameHeader(.done)))
     case .events: try await events(connection)
-    case .output: try await output(try frame.decode(), connection)
+    case .output: try await output(try frame.decode(), connection) { try await self.answerOutput($0, $1, mayWait: $2) }
+    case .metricOutput:
+      try await output(try frame.decode(), connection) { try await self.answerMetrics($0, $1, mayWait: $2) }
     default: throw FrameError.unexpected(frame.header.type)
     }
   }
@@ -137,16 +167,18 @@ actor FakeExec {
     }
   }
 
-  private func output(_ request: OutputRequest, _ connection: FrameConnection) async throws {
+  private func output(
+    _ request: OutputRequest, _ connection: FrameConnection,
+    _ answer: @escaping @Sendable (OutputRequest, FrameConnection, _ mayWait: Bool) async throws -> Bool
+  ) async throws {
     let (watcher, changes) = watch()
     defer { unwatch(watcher) }
-    if try await answerOutput(request, connection, mayWait: request.waitMilliseconds > 0) { return }
+    if try await answer(request, connection, request.waitMilliseconds > 0) { return }
     holding[watcher] = request.after
     defer { holding[watcher] = nil }
-    let me = self
     do {
       try await withTimeout(.milliseconds(request.waitMilliseconds)) {
-        for await _ in changes { if try await me.answerOutput(request, connection, mayWait: true) { return } }
+        for await _ in changes { if try await answer(request, connection, true) { return } }
       }
     } catch is TimedOut {
       try await connection.send(Frame(FrameHeader(.outputState), json: OutputState(.more)))
@@ -158,6 +190,7 @@ actor FakeExec {
     _ request: OutputRequest, _ connection: FrameConnection, mayWait: Bool
   ) async throws -> Bool {
     guard let job = jobs[request.job] else { return try await state(OutputState(.unknown), connection) }
+    if job.isMute { return false }
     if job.isFlooding {
       let count = request.maxBytes / 64
       let payload = ByteBuffer(string: String(repeating: String(repeating: "x", count: 63) + "\n", count: count))
@@ -185,6 +218,25 @@ actor FakeExec {
     }
     bytesSent += sent
     if sent > 0 { return try await state(OutputState(.more), connection) }
+    if job.record.status.isEnded { return try await state(OutputState(.ended, record: job.record), connection) }
+    return mayWait ? false : try await state(OutputState(.more), connection)
+  }
+
+  private func answerMetrics(
+    _ request: OutputRequest, _ connection: FrameConnection, mayWait: Bool
+  ) async throws -> Bool {
+    guard let job = jobs[request.job] else { return try await state(OutputState(.unknown), connection) }
+    let first = job.samples.first?.seq ?? job.lastSample + 1
+    if first > request.after + 1 {
+      return try await state(OutputState(.behind, oldest: first, acknowledged: first - 1), connection)
+    }
+    let wanted = job.samples.filter { $0.seq > request.after }
+    if let first = wanted.first, let last = wanted.last {
+      let header = FrameHeader(
+        .metric, flags: .encoded, job: request.job, seq: first.seq, timestamp: last.ts, count: UInt32(wanted.count))
+      try await connection.send(Frame(header, payload: ByteBuffer(string: wanted.map(\.line).joined())))
+      return try await state(OutputState(.more), connection)
+    }
     if job.record.status.isEnded { return try await state(OutputState(.ended, record: job.record), connection) }
     return mayWait ? false : try await state(OutputState(.more), connection)
   }

@@ -56,7 +56,8 @@ struct Fixture: Sendable {
   /// - Parameters:
   ///   - configure: changes the configuration before the start.
   static func run(
-    withExec: Bool = true, _ configure: (inout Configuration, String) -> Void = { _, _ in },
+    withExec: Bool = true, heartbeat: Duration = Gateway.heartbeat,
+    _ configure: (inout Configuration, String) -> Void = { _, _ in },
     _ body: @Sendable @escaping (Fixture) async throws -> Void
   ) async throws {
     var template = Array("/tmp/joblet-gateway-XXXXXX".utf8CString)
@@ -77,16 +78,18 @@ struct Fixture: Sendable {
     let (readiness, ready) = AsyncStream.makeStream(of: String.self)
     let gateway = try Gateway(
       configuration: configuration, api: api, health: health, execSocket: directory + "/exec",
-      address: "127.0.0.1:\(port)", hooks: .init(ready: { ready.yield($0) }), logger: logger)
+      address: "127.0.0.1:\(port)", hooks: .init(ready: { ready.yield($0) }), heartbeat: heartbeat,
+      logger: logger)
     let group = ServiceGroup(
       configuration: .init(services: [gateway], gracefulShutdownSignals: [], logger: logger))
     let fixture = Fixture(
       certificates: certificates, directory: directory, port: port, healthPort: healthPort, group: group,
       gateway: gateway, configuration: configuration)
     let (exec, persist) = (fixture.exec, fixture.persist)
-    let persistServer = try server(directory + "/query") { try await persist.serve($0) }
+    let persistServer =
+      configuration.ipc.enabled ? try server(directory + "/query") { try await persist.serve($0) } : nil
     try await withThrowingTaskGroup(of: Void.self) { tasks in
-      tasks.addTask { try await persistServer.run() }
+      if let persistServer { tasks.addTask { try await persistServer.run() } }
       if withExec {
         let execServer = try server(directory + "/exec") { try await exec.serve($0) }
         tasks.addTask { try await execServer.run() }
