@@ -89,9 +89,14 @@ public final class JobletClient: Sendable {
   /// Deletes an ended job, its record and its output.
   public func delete(_ id: JobID) async throws { _ = try await exchange("DELETE", "/v1/jobs/\(id)") }
 
-  /// A job's output, see ``LogBatches``. Nothing is sent before the first batch is asked for.
+  /// A job's output. Nothing is sent before the first batch is asked for.
   public func logs(_ id: JobID, _ request: LogRequest = LogRequest()) -> LogBatches {
     LogBatches(client: self, job: id, request: request)
+  }
+
+  /// A job's samples, or aggregates of them. Nothing is sent before the first batch is asked for.
+  public func metrics(_ id: JobID, _ request: MetricRequest = MetricRequest()) -> MetricBatches {
+    MetricBatches(client: self, job: id, request: request)
   }
 
   // MARK: exchanges
@@ -121,11 +126,11 @@ public final class JobletClient: Sendable {
     }
   }
 
-  /// Opens a log stream.
-  func openLogs(_ id: JobID, _ log: LogRequest, lastID: UInt64?) async throws -> HTTPBody {
-    var request = HTTPRequest(url: "\(endpoint.baseURL)/v1/jobs/\(id)/logs\(log.query(lastID: lastID))")
+  /// Opens a stream of a job's records, or opens it again where it broke.
+  func openStream(_ id: JobID, _ wish: any StreamRequest, _ progress: StreamProgress) async throws -> HTTPBody {
+    var request = HTTPRequest(url: "\(endpoint.baseURL)/v1/jobs/\(id)/\(wish.path)\(wish.query(progress))")
     request.headers = [("accept", "text/event-stream"), ("cache-control", "no-store")]
-    if let lastID { request.headers.append(("last-event-id", "\(lastID)")) }
+    if let lastID = progress.lastID { request.headers.append(("last-event-id", "\(lastID)")) }
     // The node sends a comment every 15 seconds; three missed mean that nobody is there.
     request.idleTimeout = .seconds(45)
     do {
@@ -136,7 +141,7 @@ public final class JobletClient: Sendable {
       }
       let type = response.header("content-type") ?? "none"
       guard type.lowercased().hasPrefix("text/event-stream") else {
-        throw JobletError.badReply("the logs came as '\(type.prefix(80))', not as text/event-stream")
+        throw JobletError.badReply("the \(wish.path) came as '\(type.prefix(80))', not as text/event-stream")
       }
       return response.body
     } catch let error as HTTPError {

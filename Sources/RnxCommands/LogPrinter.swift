@@ -18,7 +18,7 @@ struct LogPrinter {
     for try await events in logs {
       for event in events {
         switch event {
-        case .line(let line): batch.append(line)
+        case .record(let line): batch.append(line)
         case .gap(let from, let to):
           try await flush(&batch)
           try await gap(from, to)

@@ -42,7 +42,9 @@ public struct Rnx: AsyncParsableCommand {
 public struct Job: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     abstract: "Runs, shows and ends jobs.",
-    subcommands: [JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobStop.self, JobDelete.self])
+    subcommands: [
+      JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobMetrics.self, JobStop.self, JobDelete.self,
+    ])
 
   public init() {}
 }

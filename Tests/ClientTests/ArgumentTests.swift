@@ -93,28 +93,59 @@ import Testing
   }
 
   @Test func `log options become the request`() throws {
-    let now = Timestamp(rfc3339: "2026-11-21T12:00:00Z")!
     let log = try parse(
-      JobLog.self, "job", "log", "abcd", "--stream=stderr", "--filter=ERROR", "--since", "1h", "--until", "now",
-      "--tail", "10",
+      JobLog.self, "job", "log", "abcd", "--stream=stderr", "--filter=ERROR", "--since", "1h", "--tail", "10",
       "-f", "-t")
-    let request = try log.request(now: now)
+    let request = try log.request()
     #expect(
       request.stream == .stderr && request.filter == "ERROR" && request.tail == 10 && request.follow && log.timestamps)
-    #expect(request.since == Timestamp(rfc3339: "2026-11-21T11:00:00Z") && request.until == now)
-    let exact = try parse(JobLog.self, "job", "log", "--since=2024-01-01T00:00:00Z", "abcd").request(now: now)
-    #expect(exact.since == Timestamp(rfc3339: "2024-01-01T00:00:00Z") && !exact.follow && exact.stream == nil)
+    // As it was typed: the node's clock is the one the lines' times are of.
+    #expect(request.since == "1h")
+    let exact = try parse(
+      JobLog.self, "job", "log", "--since=2024-01-01T00:00:00Z", "--until", "now", "--regex", "a|b", "--reverse",
+      "--limit", "5",
+      "--offset=3", "abcd"
+    ).request()
+    #expect(exact.since == "2024-01-01T00:00:00Z" && exact.until == "now" && !exact.follow && exact.stream == nil)
+    #expect(exact.regex == "a|b" && exact.isReversed && exact.limit == 5 && exact.offset == 3)
   }
 
   static let wrongLog: [([String], String)] = [
     (["--stream", "both"], "--stream 'both'"), (["--since", "yesterday"], "--since 'yesterday'"),
-    (["--until", "5"], "--until '5'"), (["--tail=-1"], "--tail -1"),
+    (["--until", "5w"], "--until '5w'"), (["--tail=-1"], "--tail -1"), (["--regex="], "--regex of 0 bytes"),
+    (["--limit", "0"], "--limit 0"), (["--offset=-2"], "--offset -2"),
+    (["-f", "--until", "now"], "--until with --follow"),
+    (["-f", "--limit", "3"], "--limit with --follow"), (["-f", "--reverse"], "--reverse with --follow"),
+    (["-f", "--offset=1"], "--offset with --follow"), (["--filter", ""], "--filter of 0 bytes"),
   ]
 
   @Test(arguments: wrongLog)
   func `a wrong log option names itself and what is allowed`(arguments: [String], named: String) throws {
     let log = try #require(try Rnx.parseAsRoot(["job", "log", "abcd"] + arguments) as? JobLog)
     let failure = #expect(throws: Failure.self) { try log.request() }
+    #expect(failure?.what.contains(named) == true && failure?.why.contains("allowed") == true)
+  }
+
+  @Test func `metrics options become the request`() throws {
+    let plain = try parse(JobMetrics.self, "job", "metrics", "abcd", "--since=1h", "--until=now").request()
+    #expect(plain.since == "1h" && plain.until == "now" && plain.aggregate == nil && !plain.follow)
+    let all = try parse(JobMetrics.self, "job", "metrics", "abcd", "--aggregate=avg", "--interval", "1m", "--limit=3")
+    let request = try all.request()
+    #expect(request.aggregate == .average && request.interval == "1m" && request.limit == 3)
+    #expect(try parse(JobMetrics.self, "job", "metrics", "-f", "abcd").request().follow)
+    #expect(try parse(JobMetrics.self, "--json", "job", "metrics", "abcd").connection.json)
+  }
+
+  static let wrongMetrics: [([String], String)] = [
+    (["--aggregate", "mean"], "--aggregate 'mean'"), (["--interval", "1m"], "--interval alone"),
+    (["--aggregate", "avg", "--interval", "0s"], "--interval '0s'"), (["--since", "x"], "--since 'x'"),
+    (["-f", "--aggregate", "avg"], "--aggregate with --follow"), (["--limit", "0"], "--limit 0"),
+  ]
+
+  @Test(arguments: wrongMetrics)
+  func `a wrong metrics option names itself and what is allowed`(arguments: [String], named: String) throws {
+    let metrics = try #require(try Rnx.parseAsRoot(["job", "metrics", "abcd"] + arguments) as? JobMetrics)
+    let failure = #expect(throws: Failure.self) { try metrics.request() }
     #expect(failure?.what.contains(named) == true && failure?.why.contains("allowed") == true)
   }
 

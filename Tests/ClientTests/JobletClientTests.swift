@@ -106,7 +106,7 @@ import Testing
     for try await batch in logs {
       for event in batch {
         switch event {
-        case .line(let line):
+        case .record(let line):
           lines.append("\(line.seq) \(line.stream.name) \(String(decoding: line.bytes, as: UTF8.self))")
         case .end(let end): ends.append(end)
         case .gap(let from, let to): gaps.append([from, to])
@@ -130,7 +130,8 @@ import Testing
     request.stream = .stdout
     request.filter = "a b"
     request.tail = 5
-    request.since = Timestamp(nanoseconds: 0)
+    request.since = "1h"
+    request.regex = "[ab]+"
     let got = try await gather(try client(server).logs(Self.id, request))
     #expect(got.lines == ["1 stdout a", "2 stderr b", "10 stdout c"])
     #expect(got.gaps == [[3, 9]] && got.breaks == 0)
@@ -138,7 +139,7 @@ import Testing
     let seen = try #require(server.requests.first)
     #expect(
       seen.target
-        == "/v1/jobs/\(Self.id)/logs?follow=true&stream=stdout&tail=5&since=1970-01-01T00%3A00%3A00.000000000Z&filter=a%20b"
+        == "/v1/jobs/\(Self.id)/logs?follow=true&stream=stdout&since=1h&filter=a%20b&regex=%5Bab%5D%2B&tail=5"
     )
     #expect(seen.headers["accept"] == "text/event-stream" && seen.headers["last-event-id"] == nil)
   }
@@ -169,6 +170,109 @@ import Testing
     #expect(got.ends.count == 1 && got.breaks == 3)
     #expect(server.requests.map { $0.headers["last-event-id"] } == [nil, "2", "2", "3"])
     #expect(server.requests.last?.target == "/v1/jobs/\(Self.id)/logs?follow=true")
+  }
+
+  static func sample(_ seq: Int) -> String {
+    "event: metrics\nid: \(seq)\ndata: {\"seq\":\(seq),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"memory_bytes\":\(seq)}\n\n"
+  }
+
+  @Test func `metrics come as they are stored, over a break as well`() async throws {
+    let server = TestServer { number, _, connection in
+      connection.startStream()
+      if number == 0 {
+        connection.send("retry: 1\n\n" + Self.sample(1) + Self.sample(2))
+      } else {
+        connection.send(Self.sample(2) + "event: gap\ndata: {\"from\":3,\"to\":4}\n\n" + Self.sample(5) + Self.end)
+        connection.waitForClose()
+      }
+    }
+    defer { server.stop() }
+    var request = MetricRequest(follow: true)
+    request.since = "1h"
+    var lines: [String] = []
+    var others = 0
+    for try await batch in try client(server).metrics(Self.id, request) {
+      for event in batch {
+        if case .record(let line) = event {
+          lines.append(String(decoding: line.json, as: UTF8.self))
+        } else {
+          others += 1
+        }
+      }
+    }
+    #expect(
+      lines == [1, 2, 5].map { "{\"seq\":\($0),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"memory_bytes\":\($0)}" })
+    #expect(others == 3)  // the break, the gap, the end
+    #expect(server.requests.map { $0.headers["last-event-id"] } == [nil, "2"])
+    #expect(server.requests.allSatisfy { $0.target == "/v1/jobs/\(Self.id)/metrics?follow=true&since=1h" })
+  }
+
+  @Test func `aggregates that broke off are counted off`() async throws {
+    let point =
+      "event: metrics\ndata: {\"ts\":\"2026-11-21T20:15:00.000000000Z\",\"aggregate\":\"avg\",\"samples\":2}\n\n"
+    let server = TestServer { number, _, connection in
+      if number == 0 {
+        // Cut short of its length: broken, not ended.
+        connection.send(
+          "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\nretry: 1\n\n" + point
+            + point)
+      } else {
+        connection.startStream()
+        connection.send(point)
+      }
+    }
+    defer { server.stop() }
+    var request = MetricRequest()
+    (request.aggregate, request.interval, request.limit, request.offset) = (.average, "1m", 7, 3)
+    var count = 0
+    for try await batch in try client(server).metrics(Self.id, request) {
+      for case .record(let line) in batch {
+        count += 1
+        #expect(line.point.samples == 2 && line.number == nil)
+      }
+    }
+    #expect(count == 3)
+    let path = "/v1/jobs/\(Self.id)/metrics?aggregate=avg&interval=1m"
+    #expect(server.requests.map(\.target) == [path + "&offset=3&limit=7", path + "&offset=5&limit=5"])
+  }
+
+  @Test func `the newest first goes on below where it broke`() async throws {
+    let server = TestServer { number, _, connection in
+      if number == 0 {
+        connection.send(
+          "HTTP/1.1 200 OK\r\nContent-Type: text/event-stream\r\nContent-Length: 9999\r\n\r\nretry: 1\n\n"
+            + Self.event(9, "i") + Self.event(8, "h"))
+      } else {
+        connection.startStream()
+        connection.send(Self.event(8, "h") + Self.event(7, "g"))
+      }
+    }
+    defer { server.stop() }
+    var request = LogRequest()
+    (request.isReversed, request.limit, request.offset) = (true, 3, 2)
+    let got = try await gather(try client(server).logs(Self.id, request))
+    #expect(got.lines == ["9 stdout i", "8 stdout h", "7 stdout g"] && got.breaks == 1)
+    let path = "/v1/jobs/\(Self.id)/logs?order=desc"
+    #expect(server.requests.map(\.target) == [path + "&offset=2&limit=3", path + "&limit=1"])
+    #expect(server.requests.last?.headers["last-event-id"] == "8")
+  }
+
+  @Test func `a problem in the middle of a stream comes behind the lines before it`() async throws {
+    let server = TestServer { _, _, connection in
+      connection.startStream()
+      connection.send(
+        Self.event(1, "a")
+          + "event: problem\ndata: {\"type\":\"urn:joblet:problem:invalid-field\",\"status\":422,\"detail\":\"regex: no\",\"field\":\"regex\"}\n\n"
+      )
+      connection.waitForClose()
+    }
+    defer { server.stop() }
+    var logs = try client(server).logs(Self.id, LogRequest(follow: true)).makeAsyncIterator()
+    #expect(try await logs.next()?.count == 1)
+    let error = await #expect(throws: JobletError.self) { try await logs.next() }
+    guard case .refused(let refusal)? = error else { return #expect(Bool(false), "\(String(describing: error))") }
+    #expect(refusal.kind == .invalidField && refusal.field == "regex" && refusal.detail == "regex: no")
+    #expect(server.requests.count == 1)
   }
 
   @Test func `without follow the end of the stream is the end`() async throws {

@@ -48,6 +48,7 @@ struct StreamRoutes: Sendable {
     let peer = try context.connection.peer?.get()
     let follower = Follower<Formatter>(
       record: record, format: format, parameters: parameters, source: source,
+      requestID: context.requestID,
       checkCaller: { try peer?.checkExpiry() })
     var reply = Reply(.ok, .stream { try await follower.run($0) }, type: format.contentType)
     // A job's output is nobody's to keep, and a proxy that collects it first would make it late.

@@ -20,6 +20,7 @@ struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
   let format: StreamFormat
   let parameters: Formatter.Parameters
   let source: StreamSource
+  let requestID: String
   /// Refuses once the client's certificate is past its time.
   let checkCaller: @Sendable () throws -> Void
 
@@ -125,7 +126,12 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
         formatter.reportEnd(end)
         return try await flush()
       case .finish: return try await flush()
-      case .fail(let problem): throw problem
+      case .fail(let problem):
+        if stream.isStarted {
+          formatter.format.problem(problem, requestID: follower.requestID, &formatter.out)
+          try await flush()
+        }
+        throw problem
       }
       if formatter.isLimitReached { machine.limitReached() }
       // Who follows gets records at once; a query's reply is collected into batches, and as long as nothing has left it

@@ -48,6 +48,23 @@ public enum StreamFormat: String, Sendable, CaseIterable {
     }
   }
 
+  /// Why the stream breaks off here, where its head has gone out already. Plain text has no place for it: there the missing
+  /// end of the body is all that says so.
+  func problem(_ problem: Problem, requestID: String, _ out: inout ByteBuffer) {
+    let document = JSONText.encodeFragment(ProblemDocument(problem: problem, requestID: requestID))
+    switch self {
+    case .sse:
+      out.writeStaticString("event: problem\ndata: ")
+      out.writeImmutableBuffer(document)
+      out.writeStaticString("\n\n")
+    case .ndjson:
+      out.writeStaticString("{\"problem\":")
+      out.writeImmutableBuffer(document)
+      out.writeStaticString("}\n")
+    case .text: break
+    }
+  }
+
   func reconnect(_ out: inout ByteBuffer) {
     if self == .sse {
       out.writeStaticString("event: reconnect\ndata: {\"reason\":\"the gateway is restarting\"}\n\n")
