@@ -232,8 +232,8 @@ paths:
         - `application/x-ndjson`: one `LogLine` a line. Lost lines are `{"gap":{"from":5,"to":9}}`; a followed log ends with
           `{"end":{…}}`, a `JobEnd`.
         - `text/event-stream`: events `log` (data: a `LogLine`; `id`: its `seq`), `gap` (data: `Gap`), `end` (data: `JobEnd`;
-          exactly one, the last) and `reconnect` (the gateway is stopping: connect again, nothing is lost). A comment every
-          15 seconds; `retry:` once. Resume with the header `Last-Event-ID`, which browsers send by themselves, or `?after=`.
+          exactly one, the last), `reconnect` (the gateway is stopping: connect again, nothing is lost) and `problem` (data:
+          `Problem`; the stream breaks off here, and why). A comment every 15 seconds; `retry:` once. Resume with the header `Last-Event-ID`, which browsers send by themselves, or `?after=`.
 
         Without `follow` the reply ends with what there is now; `end` comes if that is the job's end too, and not if `limit` cut
         the reply short. With `follow=true` it stays until the job has ended and all its output was sent: it can be opened
@@ -301,6 +301,7 @@ paths:
                 log: {$ref: "#/components/schemas/LogLine"}
                 gap: {$ref: "#/components/schemas/Gap"}
                 end: {$ref: "#/components/schemas/JobEnd"}
+                problem: {$ref: "#/components/schemas/Problem"}
               examples:
                 followed:
                   value: |+
@@ -338,8 +339,8 @@ paths:
           `[joblet: samples 5 to 9 of the metrics are missing]`.
         - `application/x-ndjson`: one `MetricSample` a line, as it is stored. Lost samples are `{"gap":{"from":5,"to":9}}`; followed
           metrics end with `{"end":{…}}`, a `JobEnd`.
-        - `text/event-stream`: events `metrics` (data: a `MetricSample`; `id`: its `seq`), `gap`, `end` and `reconnect`, comments and
-          `retry:` as for logs. Resume with `Last-Event-ID` or `?after=`.
+        - `text/event-stream`: events `metrics` (data: a `MetricSample`; `id`: its `seq`), `gap`, `end`, `reconnect` and `problem`, comments
+          and `retry:` as for logs. Resume with `Last-Event-ID` or `?after=`.
 
         With `aggregate` each line is a `MetricsOverTime`, without `interval` one over all; such events have no `id`.
 
@@ -400,6 +401,7 @@ paths:
                 metrics: {$ref: "#/components/schemas/MetricSample"}
                 gap: {$ref: "#/components/schemas/Gap"}
                 end: {$ref: "#/components/schemas/JobEnd"}
+                problem: {$ref: "#/components/schemas/Problem"}
               examples:
                 followed:
                   value: |+
@@ -451,19 +453,13 @@ components:
     Since:
       name: since
       in: query
-      description: Only from this time on, an RFC 3339 time, Unix seconds (a fraction is allowed), how long ago (`10m`, `1h`, `7d`), or `now`.
-      schema: {type: string}
-      examples:
-        ago: {value: 1h}
-        time: {value: "2026-11-21T20:15:55Z"}
-        unix: {value: "1795292155.5"}
+      description: Only from this time on.
+      schema: {$ref: "#/components/schemas/TimeText"}
     Until:
       name: until
       in: query
-      description: Only up to this time, in the same forms. Not with `follow`.
-      schema: {type: string}
-      examples:
-        now: {value: now}
+      description: Only up to this time. Not with `follow`.
+      schema: {$ref: "#/components/schemas/TimeText"}
     Order:
       name: order
       in: query
