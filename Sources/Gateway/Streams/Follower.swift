@@ -374,10 +374,11 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     guard now - lastWrite >= heartbeat - Bounds.slack else { return }
     formatter.heartbeat()
     lastWrite = .now
-    if formatter.out.readableBytes == 0 {
+    guard formatter.out.readableBytes == 0 else { return try await flush() }
+    do {
       try await stream.start()  // where there is no comment, the head says that somebody is at it
-    } else {
-      try await flush()
+    } catch {
+      throw ClientLeft()
     }
   }
 }
