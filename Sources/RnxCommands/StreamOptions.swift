@@ -24,8 +24,7 @@ public struct StreamOptions: ParsableArguments {
   /// - Throws: ``Failure`` naming the option and what is allowed.
   func check(_ more: [(String, Bool)] = []) throws {
     for (name, text) in [("--since", since), ("--until", until)] {
-      guard let text, TimeText.parse(text) == nil else { continue }
-      throw StreamOptions.wrong("\(name) '\(text.prefix(64))'", "allowed is \(TimeText.allowed)")
+      if let text { _ = try TimeOption.parse(text, option: name) }
     }
     for (name, value, range) in [
       ("--limit", limit, StreamOptions.limitRange), ("--offset", offset, StreamOptions.offsetRange),
