@@ -94,4 +94,23 @@ enum Lines {
   static func timestamp(_ seq: UInt64) -> Timestamp {
     Timestamp(nanoseconds: start.nanoseconds + Int64((seq - 1) / UInt64(chunk)) * chunkInterval)
   }
+
+  /// A job's metrics sample, a second after the one before.
+  static func sample(_ seq: UInt64) -> MetricSample {
+    var sample = MetricSample(seq: seq, ts: Timestamp(nanoseconds: start.nanoseconds + Int64(seq) * 1_000_000_000))
+    sample.cpuPercent = Double(seq % 400) / 4
+    sample.memoryBytes = Int64(seq % 1000) << 20
+    sample.pids = Int64(seq % 7) + 1
+    return sample
+  }
+
+  /// A running job's record.
+  static func record(_ number: Int, version: UInt64) -> JobRecord {
+    var record = JobRecord(
+      id: job(number), request: JobRequest(command: "/bin/true"), status: .running, createdAt: start,
+      nodeID: "benchmark",
+      owner: "benchmark")
+    record.version = version
+    return record
+  }
 }

@@ -56,6 +56,29 @@ func query(
   return answer
 }
 
+/// The payloads of a small answer, one behind the other.
+func ask(_ path: String, _ type: FrameType, _ job: JobID, _ request: (some Encodable)?) throws -> [UInt8] {
+  let socket = try FrameSocket(path)
+  try socket.send(FrameHeader(type, job: job), try request.map { Array(try JSONEncoder().encode($0)) } ?? [])
+  var answer: [UInt8] = []
+  var isDone = false
+  while !isDone {
+    let isOpen = try socket.receive(blocks: true) { header, payload in
+      switch header.type {
+      case .metric, .record: answer += payload
+      case .done: break
+      default:
+        throw BenchmarkError(
+          "persist answered '\(header.type)': \(String(decoding: payload.prefix(500), as: UTF8.self))")
+      }
+      // A record is a whole answer; lines end with `done`.
+      isDone = header.type != .metric
+    }
+    guard isOpen || isDone else { throw BenchmarkError("the connection ended in the middle of an answer") }
+  }
+  return answer
+}
+
 /// Whether persist answers a ping.
 func answersPing(_ path: String) -> Bool {
   do {

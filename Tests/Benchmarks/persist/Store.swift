@@ -21,15 +21,16 @@ final class Store {
   }
 
   /// Starts it, waits until it answers, runs `body`, and cleans up whatever happened.
-  static func run<Result>(_ bin: String, fsync: String = "interval", _ body: (Store) throws -> Result) throws -> Result
-  {
+  static func run<Result>(
+    _ bin: String, fsync: String = "interval", state: String = "memory", _ body: (Store) throws -> Result
+  ) throws -> Result {
     let parent = getenv("JOBLET_BENCH_TMP").map { String(cString: $0) } ?? "/var/tmp"
     try requireDisk(parent)
     var template = Array("\(parent)/joblet-bench.XXXXXX".utf8CString)
     guard mkdtemp(&template) != nil else { throw BenchmarkError("\(parent): \(String(cString: strerror(errno)))") }
     let directory = String(decoding: template.prefix { $0 != 0 }.map { UInt8(bitPattern: $0) }, as: UTF8.self)
     defer { removeTree(directory) }
-    try writeFile("\(directory)/joblet-config.yml", configuration(directory, fsync: fsync))
+    try writeFile("\(directory)/joblet-config.yml", configuration(directory, fsync: fsync, state: state))
     let program = "\(bin)/joblet-persist"
     let store = Store(directory: directory, program: program, daemon: try start(program, directory))
     defer { store.daemon.stop() }
@@ -113,7 +114,7 @@ final class Store {
     }
   }
 
-  private static func configuration(_ directory: String, fsync: String) -> String {
+  private static func configuration(_ directory: String, fsync: String, state: String) -> String {
     """
     version: "3.0"
     server: {nodeId: benchmark}
@@ -130,7 +131,7 @@ final class Store {
         local:
           logs: {directory: \(directory)/logs}
           metrics: {directory: \(directory)/metrics}
-    state: {backend: memory}
+    state: {backend: \(state)}
     logging: {level: WARN}
 
     """

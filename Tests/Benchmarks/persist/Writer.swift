@@ -18,8 +18,16 @@ final class Writer {
     /// The next line to send.
     var next: UInt64 = 1
     var acknowledged: UInt64 = 0
+    var samples = Counter()
+    var record = Counter()
     var isEndSent = false
     var isEnded = false
+
+    /// A counter beside that of the lines.
+    struct Counter {
+      var next: UInt64 = 1
+      var acknowledged: UInt64 = 0
+    }
   }
   private(set) var jobs: [Job]
   /// Breaks of the connection that were mended.
@@ -30,12 +38,12 @@ final class Writer {
   var ring: UInt64 = 10_000
   /// The last line a job may have written by now.
   var written: () -> UInt64 = { .max }
+  /// The last metrics sample a job has taken by now, and the version of its record.
+  var sampled: () -> UInt64 = { 0 }
+  var recorded: () -> UInt64 = { 0 }
   var timestamp: (UInt64) -> Timestamp = Lines.timestamp
   /// Lines made before the clock ran, `total` for each job; without it they are made as they are sent.
   var memory: UnsafeRawBufferPointer?
-  /// Told of every acknowledgement of lines: the job's number and the line.
-  var onAck: ((Int, UInt64) throws -> Void)?
-
   private let path: String
   private var places: [JobID: Int] = [:]
   private var socket: FrameSocket?
@@ -57,7 +65,9 @@ final class Writer {
   deinit { scratch.deallocate() }
 
   /// Everything is written and acknowledged, the ends included.
-  var isDone: Bool { jobs.allSatisfy(\.isEnded) }
+  var isDone: Bool {
+    jobs.allSatisfy { $0.isEnded && $0.samples.acknowledged >= sampled() && $0.record.acknowledged >= recorded() }
+  }
   var acknowledgedLines: UInt64 { jobs.reduce(0) { $0 + $1.acknowledged } }
 
   /// Ends every job behind the last line that it wrote so far.
@@ -103,6 +113,8 @@ final class Writer {
     reconnects += 1
     for place in jobs.indices {
       jobs[place].next = jobs[place].acknowledged + 1
+      jobs[place].samples.next = jobs[place].samples.acknowledged + 1
+      jobs[place].record.next = jobs[place].record.acknowledged + 1
       jobs[place].isEndSent = jobs[place].isEnded
     }
   }
@@ -121,19 +133,29 @@ final class Writer {
           throw BenchmarkError("line \(header.seq) of job \(place) is acknowledged, but was not sent")
         }
         jobs[place].acknowledged = max(jobs[place].acknowledged, header.seq)
-        try onAck?(jobs[place].number, header.seq)
+      case .metric: jobs[place].samples.acknowledged = try checked(header, jobs[place].samples)
+      case .record: jobs[place].record.acknowledged = try checked(header, jobs[place].record)
       case .end: jobs[place].isEnded = true
-      default: break
+      case .delete: throw BenchmarkError("job \(place) is said to be deleted")
       }
     default:
       throw BenchmarkError("persist sent '\(header.type)': \(String(decoding: payload.prefix(500), as: UTF8.self))")
     }
   }
 
+  private func checked(_ ack: FrameHeader, _ counter: Job.Counter) throws -> UInt64 {
+    guard ack.seq < counter.next else {
+      throw BenchmarkError("number \(ack.seq) of job \(ack.job) is acknowledged, but was not sent")
+    }
+    return max(counter.acknowledged, ack.seq)
+  }
+
   /// Makes the next frame, of the next job that has something to send. False if none has.
   private func nextFrame() -> Bool {
     guard isGreeted else { return false }
     let written = written()
+    let sampled = sampled()
+    let recorded = recorded()
     for _ in jobs.indices {
       let place = turn
       turn = turn + 1 == jobs.count ? 0 : turn + 1
@@ -145,6 +167,11 @@ final class Writer {
         make(place, count)
         return true
       }
+      if job.samples.next <= sampled {
+        makeSamples(place, through: min(sampled, job.samples.next + 99))
+        return true
+      }
+      if job.record.next <= recorded, makeRecord(place, version: recorded) { return true }
       if job.next > job.total, !job.isEndSent {
         jobs[place].isEndSent = true
         begin(FrameHeader(.end, job: job.id, seq: job.total), UnsafeRawBufferPointer(start: nil, count: 0))
@@ -169,6 +196,30 @@ final class Writer {
       stream: .stdout, firstSeq: job.next, count: UInt32(count), timestamp: timestamp(job.next), isPartial: false)
     begin(FrameHeader(job: job.id, chunk: info, length: UInt32(length)), payload)
     jobs[place].next += count
+  }
+
+  private func makeSamples(_ place: Int, through last: UInt64) {
+    let first = jobs[place].samples.next
+    let lines = (first...last).map { Lines.sample($0).line }.joined()
+    let header = FrameHeader(
+      .metric, job: jobs[place].id, seq: first, timestamp: Lines.sample(last).ts, count: UInt32(last - first + 1))
+    begin(header, copying: Array(lines.utf8))
+    jobs[place].samples.next = last + 1
+  }
+
+  /// A record is the whole of a job's state: only the newest version goes out. False if it can't be written as JSON.
+  private func makeRecord(_ place: Int, version: UInt64) -> Bool {
+    guard let json = try? JSONEncoder().encode(Lines.record(jobs[place].number, version: version)) else { return false }
+    begin(FrameHeader(.record, job: jobs[place].id, seq: version, timestamp: .now()), copying: Array(json))
+    jobs[place].record.next = version + 1
+    return true
+  }
+
+  private func begin(_ frame: FrameHeader, copying bytes: [UInt8]) {
+    scratch.copyBytes(from: bytes)
+    var frame = frame
+    frame.length = UInt32(bytes.count)
+    begin(frame, UnsafeRawBufferPointer(rebasing: scratch[..<bytes.count]))
   }
 
   private func begin(_ frame: FrameHeader, _ payload: UnsafeRawBufferPointer) {
