@@ -134,8 +134,8 @@ private final class SmallDeflate {
 /// Opens members. Its buffers are used again and again.
 final class MemberReader {
   private let state = UnsafeMutablePointer<inflate_state>.allocate(capacity: 1)
-  private var compressed = UnsafeMutableRawBufferPointer.allocate(byteCount: 128 << 10, alignment: 16)
-  private var json = UnsafeMutableRawBufferPointer.allocate(byteCount: 512 << 10, alignment: 16)
+  private var compressed = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 16)
+  private var json = UnsafeMutableRawBufferPointer.allocate(byteCount: 0, alignment: 16)
 
   init() { state.initialize(to: inflate_state()) }
 
@@ -152,16 +152,10 @@ final class MemberReader {
     let length = Int(header.memberLength)
     // A header that lies about its JSON must not cost memory: deflate makes at most 1032 bytes of one.
     guard Int(header.jsonLength) <= length * 1032 else { return nil }
-    if compressed.count < length {
-      compressed.deallocate()
-      compressed = .allocate(byteCount: length, alignment: 16)
-    }
+    MemberReader.grow(&compressed, to: length)
     let bytes = UnsafeMutableRawBufferPointer(rebasing: compressed[..<length])
     guard try file.read(into: bytes, at: offset) == length else { return nil }
-    if json.count < Int(header.jsonLength) {
-      json.deallocate()
-      json = .allocate(byteCount: Int(header.jsonLength), alignment: 16)
-    }
+    MemberReader.grow(&json, to: Int(header.jsonLength))
     let body = UnsafeRawBufferPointer(
       rebasing: bytes[MemberHeader.byteCount..<(length - MemberHeader.trailerLength)])
     guard inflate(body, length: Int(header.jsonLength)) else { return nil }
@@ -170,6 +164,13 @@ final class MemberReader {
     let crc = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: trailer, as: UInt32.self))
     let size = UInt32(littleEndian: bytes.loadUnaligned(fromByteOffset: trailer + 4, as: UInt32.self))
     return size == header.jsonLength && crc == CRC32.update(0, page) ? page : nil
+  }
+
+  /// Members are of about one size, so the first mostly makes room for all: a little more than it needs itself.
+  private static func grow(_ buffer: inout UnsafeMutableRawBufferPointer, to count: Int) {
+    guard buffer.count < count else { return }
+    buffer.deallocate()
+    buffer = .allocate(byteCount: count + count / 8, alignment: 16)
   }
 
   private func inflate(_ body: UnsafeRawBufferPointer, length: Int) -> Bool {

@@ -39,10 +39,34 @@ import LogStore
 ///
 /// Then follow the deflate data and gzip's trailer: CRC-32 and length of the JSON, four bytes each. A member whose header,
 /// length or CRC does not fit is no member: at the end of a file it is torn and cut off at start-up, elsewhere it is
-/// damaged and answered with a gap.
+/// damaged and answered with a gap. In the JSON every line begins `{"seq":N,"ts":"<30 characters>"` and ends in `}` and a
+/// newline; a log's lines are as ``JobletModel/LogLineEncoder`` writes them, metrics as ``JobletModel/MetricSample/line``.
 ///
-/// Test vector: `{"seq":1,"ts":"1970-01-01T00:00:00.000000001Z","stream":"stdout","line":"hi"}` and its newline as a file's
-/// first member has the header in `MemberHeaderTests`.
+/// To find a range a reader takes the file's last member and goes back by skip pointers and lengths. Numbers rise through
+/// a file, so they can be searched for; times can where the last member has ``MemberFlags/inOrderOfTime``.
+///
+/// Test vectors (what deflate makes of the same JSON may differ from one compressor to the next): the line
+/// `{"seq":1,"ts":"1970-01-01T00:00:00.000000001Z","stream":"stdout","line":"hi"}` with its newline as a file's first
+/// member,
+///
+/// ```
+/// 1F 8B 08 04 00 00 00 00 04 03 54 00 4A 4C 50 00 01 01 03 00 73 44 19 DF AA 00 00 00 00 00 00 00
+/// 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00 00 4E 00 00 00
+/// 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+/// AB 56 2A 4E 2D 54 B2 32 D4 51 2A 29 56 B2 52 32 B4 34 37 D0 35 30 04 A2 10 03 03 2B 30 D2 33 80
+/// 02 C3 28 25 1D A5 E2 92 A2 D4 C4 5C A0 CA E2 92 94 FC D2 12 A0 48 4E 66 5E 2A 90 9F 91 A9 54 CB
+/// 05 00 92 EE 78 A4 4E 00 00 00
+/// ```
+///
+/// and the metrics line `{"seq":1,"ts":"1970-01-01T00:00:00.000000001Z","pids":1}`:
+///
+/// ```
+/// 1F 8B 08 04 00 00 00 00 04 03 54 00 4A 4C 50 00 01 03 03 00 9C 11 EA 2F 97 00 00 00 00 00 00 00
+/// 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 00 01 00 00 00 39 00 00 00
+/// 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00 01 00 00 00 00 00 00 00
+/// AB 56 2A 4E 2D 54 B2 32 D4 51 2A 29 56 B2 52 32 B4 34 37 D0 35 30 04 A2 10 03 03 2B 30 D2 33 80
+/// 02 C3 28 25 1D A5 82 CC 14 A0 3A C3 5A 2E 00 E9 E5 8F 16 39 00 00 00
+/// ```
 public struct MemberHeader: Hashable, Sendable {
   public var stream: StoredStream
   public var memberLength: UInt64

@@ -5,7 +5,7 @@ public final class ChunkPages: LogPages {
   private let chunks: [LogChunk]
   private let pages: [(info: LogPageInfo, range: Range<Int>)]
   private var position = 0
-  private var encoder = LogLineEncoder()
+  private var encoder = LogLineEncoder(capacity: 256)
 
   /// - Parameter chunks: one stream's, in order of `seq`.
   public init(_ chunks: [LogChunk], range: LogRange, order: QueryOrder = .ascending, pageSize: Int = 256 << 10) {
