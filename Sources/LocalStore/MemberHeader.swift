@@ -125,7 +125,8 @@ public struct MemberHeader: Hashable, Sendable {
       latest: Timestamp(nanoseconds: load(88, as: Int64.self)), flags: MemberFlags(rawValue: load(18, as: UInt16.self)))
     let overhead = UInt64(MemberHeader.byteCount + MemberHeader.trailerLength)
     // Bounds that keep every sum over headers in range, whatever a forged one says.
-    guard memberLength > overhead, memberLength < 1 << 40, firstSeq >= 1, lastSeq >= firstSeq, lastSeq < .max,
+    guard memberLength > overhead, memberLength < 1 << 40, index < 1 << 40, firstSeq >= 1, lastSeq >= firstSeq,
+      lastSeq < .max,
       count >= 1
     else { return nil }
   }

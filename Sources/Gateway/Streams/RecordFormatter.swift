@@ -2,17 +2,6 @@ import JobletModel
 import JobletWire
 import NIOCore
 
-/// What a reader of any kind of a job's records is asked for.
-protocol StreamParameters: Sendable {
-  /// Stay until the job has ended.
-  var follow: Bool { get }
-  /// The last so many only, and with ``follow`` all that come.
-  var tail: Int? { get }
-  /// True if only the store can choose the records: the gateway then passes on its answers and takes exec's word only for
-  /// how far the records go.
-  var needsStore: Bool { get }
-}
-
 /// Turns one kind of a job's records, live or stored, into a reply's bytes, each once and in order. ``Follower`` drives it.
 protocol RecordFormatter: ~Copyable, SendableMetatype {
   associatedtype Parameters: StreamParameters

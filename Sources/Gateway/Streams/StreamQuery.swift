@@ -1,5 +1,16 @@
 import JobletModel
 
+/// What a reader of any kind of a job's records is asked for.
+protocol StreamParameters: Sendable {
+  /// Stay until the job has ended.
+  var follow: Bool { get }
+  /// The last so many only, and with ``follow`` all that come.
+  var tail: Int? { get }
+  /// True if only the store can choose the records: the gateway then passes on its answers and takes exec's word only for
+  /// how far the records go.
+  var needsStore: Bool { get }
+}
+
 /// The query parameters that logs and metrics have in common.
 struct StreamQuery {
   static let limitRange = 1...10_000_000

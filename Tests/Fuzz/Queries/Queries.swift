@@ -226,12 +226,30 @@ private func target(_ text: String) {
 }
 
 private func parameters(_ target: RequestTarget) {
-  do {
-    let parameters = try LogParameters(target, lastEventID: nil, now: time(lineCount))
-    require(parameters.limit.map { LogParameters.limitRange.contains($0) } ?? true, "limit: \(parameters)")
-    require(parameters.tail.map { LogParameters.tailRange.contains($0) } ?? true, "tail: \(parameters)")
-    require(
-      parameters.filter.map { (1...LogParameters.maxFilterBytes).contains($0.utf8.count) } ?? true, "\(parameters)")
+  refusing { () throws(Problem) in
+    let logs = try LogParameters(target, lastEventID: nil, now: time(lineCount))
+    require(logs.limit.map { StreamQuery.limitRange.contains($0) } ?? true, "limit: \(logs)")
+    require(logs.tail.map { LogParameters.tailRange.contains($0) } ?? true, "tail: \(logs)")
+    for text in [logs.filter, logs.regex] {
+      require(text.map { (1...LogParameters.maxFilterBytes).contains($0.utf8.count) } ?? true, "\(logs)")
+    }
+  }
+  refusing { () throws(Problem) in
+    let metrics = try MetricParameters(target, lastEventID: nil, now: time(lineCount))
+    require(metrics.offset.map { StreamQuery.offsetRange.contains($0) } ?? true, "offset: \(metrics)")
+    require(metrics.interval.map { MetricParameters.intervalRange.contains($0) } ?? true, "interval: \(metrics)")
+    require(metrics.aggregate != nil || metrics.interval == nil, "an interval of nothing: \(metrics)")
+  }
+  refusing { () throws(Problem) in
+    let list = try ListParameters.query(target, now: time(lineCount))
+    try list.check()
+    if let before = list.before { require(Cursor.decode(Cursor.encode(before)) == before, "cursor \(before)") }
+  }
+}
+
+private func refusing(_ body: () throws(Problem) -> Void) {
+  do throws(Problem) {
+    try body()
   } catch {
     require(!error.detail.isEmpty, "a refusal without a reason")
   }
@@ -251,5 +269,6 @@ func seeds() -> [[UInt8]] {
     "/v1/jobs/\(job)/logs?follow=true&stream=stderr&after=7&filter=a%20b",
     "/v1/jobs/\(job)/logs?since=1h&until=2026-11-21T20:15:55.5Z&tail=100&limit=7&order=desc&regex=%5Ea&offset=3",
     "/v1/jobs/\(job)/metrics?aggregate=avg&interval=1m&since=now&until=1700000000.5",
+    "/v1/jobs?status=RUNNING,FAILED&q=build&since=7d&limit=100&cursor=\(Cursor.encode(job))",
   ].map(bytes)
 }
