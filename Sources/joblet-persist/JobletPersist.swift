@@ -14,5 +14,5 @@ struct JobletPersist: AsyncParsableCommand {
 
       \(CommandStatus.help)
       """,
-    version: jobletVersion, subcommands: [Serve.self, Cat.self, Sweep.self], defaultSubcommand: Serve.self)
+    version: jobletVersion, subcommands: [Serve.self, Cat.self, Sweep.self, Verify.self], defaultSubcommand: Serve.self)
 }
