@@ -149,7 +149,7 @@ extension SystemTests {
       try await Systemd.withConfiguration(replacing: "ipc:\n  enabled: true ", with: "ipc:\n  enabled: false") {
         try await Shell.must("systemctl stop \(Self.persist) 2>&1")
         try await Shell.must("systemctl mask --runtime \(Self.persist) 2>&1")
-        try await Shell.must("systemctl restart joblet-exec.service joblet-api.service 2>&1", within: .seconds(300))
+        try await Shell.must("systemctl restart joblet.service 2>&1", within: .seconds(300))
         try await Systemd.waitUntilReady()
         try await body()
       } after: {
