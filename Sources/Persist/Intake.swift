@@ -10,18 +10,32 @@ import Synchronization
 
 /// A frame as it lies in a connection's buffer.
 struct ReceivedFrame {
+  /// A record's memory of its own, so that frames without one stay small.
+  final class Record: Sendable {
+    let value: JobRecord
+    init(_ value: JobRecord) { self.value = value }
+  }
   var header: FrameHeader
   /// The whole frame, header included.
   var bytes: UnsafeRawBufferPointer
+  /// What a ``FrameType/log`` or ``FrameType/metric`` frame says of its lines, once that was held against them.
+  var chunk: StoredChunkInfo?
   /// The record of a ``FrameType/record`` frame.
-  var record: JobRecord?
+  var record: Record?
 
   var payload: UnsafeRawBufferPointer { UnsafeRawBufferPointer(rebasing: bytes[FrameHeader.byteCount...]) }
 }
 
+/// Where frames come from.
+protocol FrameSender: AnyObject, Sendable {
+  /// Frames of the job that were turned away can be taken in now: the sender is to send anew what was not acknowledged. From
+  /// any thread; it must not block.
+  func askAgain(for job: JobID)
+}
+
 /// What everything received goes through: checked, written to the log, applied, acknowledged, in one order.
 ///
-/// Order of steps in ``accept(_:)``, and what would break if one moved: the check comes before the log, so that what is
+/// Order of steps in ``accept(_:from:)``, and what would break if one moved: the check comes before the log, so that what is
 /// doubled or out of order never stands in it; the log before memory, so that nothing is seen that a crash could take
 /// back without a trace; the commit before the acknowledgement, for that is its promise.
 final class Intake: Sendable {
@@ -32,6 +46,12 @@ final class Intake: Sendable {
     var deletedOrder: [JobID] = []
     var unsealedBytes = 0
     var sealQueue: [JobID] = []
+    /// Jobs whose files can't be written or read now.
+    var stuck: Set<JobID> = []
+    var lastSealFailure = ""
+    var records = PendingRecords()
+    /// The disk was full a moment ago: members are to be synced and the log's segments to go, however small it is.
+    var isShortOfDisk = false
     /// No more is taken in.
     var isStopping = false
     /// Nothing is left to seal: the sealing threads may go.
@@ -55,8 +75,8 @@ final class Intake: Sendable {
   let board = ConditionBoard()
   /// Held from a batch's check until it is applied: the log's order is the order in which lines are applied.
   let order = Monitor<Void>(())
-
-  private static let rememberedDeletions = 100_000
+  /// Log and metric queries under way.
+  let openQueries = Atomic<Int>(0)
 
   init(
     log: WriteAheadLog, logs: any LogStore, records: any StateStore, settings: Configuration.Persist.WAL,
@@ -72,134 +92,165 @@ final class Intake: Sendable {
     monitor = Monitor(State())
   }
 
-  /// Takes a batch of frames (of types log, record and end): what is returned may be acknowledged.
+  /// Takes a batch of frames (of types log, metric, record and end): what is returned may be acknowledged.
   ///
   /// Blocks while memory or the log is at its bound, so that a sender waits and nothing is dropped.
+  /// - Parameter sender: asked again for what was turned away, when its time has come.
   /// - Returns: the acknowledgements for what is safe now, and why the connection must end behind them, if it must.
-  func accept(_ frames: [ReceivedFrame]) throws -> (acks: [Ack], fault: PersistError?) {
+  func accept(_ frames: [ReceivedFrame], from sender: (any FrameSender)? = nil) throws -> (
+    acks: [Ack], fault: PersistError?
+  ) {
     while true {
       try waitForRoom()
       do {
-        let (plan, batch) = try order.withLock { _ in try takeInOrder(frames) }
+        let (plan, batch) = try order.withLock { _ in try takeInOrder(frames, sender) }
         if let batch { try commit(batch) }
-        return (plan.acks, plan.fault)
+        return (plan.acks.all, plan.fault)
+      } catch PersistError.logSuspended {
+        try waitUntilGivenUp()
       } catch let error as PersistError where error.isFullDisk {
         // Sealing frees log segments; until then the sender waits, as on any full pipe.
         logger.error("the write-ahead log can't grow: \(error); waiting for room")
-        requestRelief()
+        requestAllSeals()
         _ = monitor.wait(.space, timeout: .seconds(1)) { $0.isStopping ? true : nil }
       }
     }
   }
 
-  private func takeInOrder(_ frames: [ReceivedFrame]) throws -> (plan: BatchPlan, batch: UInt64?) {
-    for frame in frames where frame.header.type != .record { try load(frame.header.job) }
-    var plan = monitor.withLock { BatchPlan(frames, $0) }
+  private func takeInOrder(_ frames: [ReceivedFrame], _ sender: (any FrameSender)?) throws -> (
+    plan: BatchPlan, batch: UInt64?
+  ) {
+    load(frames)
+    let plan = monitor.withLock { state in
+      let policy = TurnAwayPolicy(state, maxUnsealed: maxUnsealed, isLogHalfFull: log.totalBytes > maxLog / 2)
+      return BatchPlan(frames, state) { policy.turnsAway($0) }
+    }
     statistics.count(plan)
-    plan.dropKnownRecords(try plan.newRecords.filter { try isNews($0) })
     guard !plan.accepted.isEmpty else {
-      monitor.withLock { remember(plan.refused, &$0) }
+      monitor.withLock { remember(plan, sender, &$0) }
       return (plan, log.lastBatch)
     }
     let parts = plan.parts
     let written = try log.append(parts)
     statistics.count(batch: parts)
-    let relief = monitor.withLock { state in
+    let needsRelief = monitor.withLock { state in
       apply(plan.accepted, segment: written.segment, &state)
-      remember(plan.refused, &state)
-      return state.unsealedBytes > maxUnsealed / 2
+      remember(plan, sender, &state)
+      // While jobs wait for a sealing thread, asking for more would change nothing.
+      return state.unsealedBytes > maxUnsealed / 2 && state.sealQueue.isEmpty
     }
-    // After the lines: whoever sees a record that says how the job ended may take it that all its lines can be read.
-    try records.put(plan.newRecords)
-    statistics.records.wrappingAdd(UInt64(plan.newRecords.count), ordering: .relaxed)
-    if relief { requestRelief() }
+    if needsRelief { requestRelief() }
     return (plan, written.batch)
   }
 
   /// Only once the batch is in the log: a batch that is taken in again because the disk was full must meet the same answer,
   /// or the sender would never be asked for what is missing.
-  private func remember(_ refused: (job: JobID, seq: UInt64)?, _ state: inout State) {
-    if let refused { state.jobs[refused.job]?.refusedSeq = refused.seq }
+  private func remember(_ plan: BatchPlan, _ sender: (any FrameSender)?, _ state: inout State) {
+    if let refused = plan.refused { state.jobs[refused.job]?[refused.counter].refused = refused.seq }
+    for (place, seq) in plan.turnedAway {
+      guard let entry = state.jobs[place.job] else { continue }
+      entry[place.counter].turnedAway = min(entry[place.counter].turnedAway ?? .max, seq)
+    }
+    guard let sender else { return }
+    for job in plan.turnedAwayJobs {
+      guard let entry = state.jobs[job], !entry.askers.contains(where: { $0 === sender }) else { continue }
+      entry.askers.append(sender)
+    }
   }
 
-  private func isNews(_ record: JobRecord) throws -> Bool {
-    try records.get(record.id).map { $0.version < record.version } ?? true
+  /// Makes sure that the jobs' counters are in memory: a job that was not heard of since the start is looked up.
+  private func load(_ frames: [ReceivedFrame]) {
+    let unknown = monitor.withLock { state -> [JobID] in
+      var unknown: [JobID] = []
+      var last: JobID?
+      for frame in frames where frame.header.type != .record && frame.header.job != last {
+        let job = frame.header.job
+        last = job
+        if state.jobs[job] == nil, !state.deleted.contains(job), !unknown.contains(job) { unknown.append(job) }
+      }
+      return unknown
+    }
+    for job in unknown {
+      let entry = JobEntry(job)
+      do {
+        try loadCounters(of: job, into: entry)
+      } catch {
+        // Its files are its own trouble: other jobs go on, and it is tried again.
+        logger.error("job \(job): its files can't be read, so none of its output is taken in: \(error)")
+        entry.isUnreadable = true
+      }
+      let reference = JobEntryReference(entry)
+      monitor.withLock { state in
+        state.jobs[job] = reference.entry
+        if reference.entry?.isUnreadable == true { state.stuck.insert(job) }
+      }
+    }
   }
 
-  /// Makes sure that a job's counters are in memory: a job that was not heard of since the start is looked up.
-  private func load(_ job: JobID) throws {
-    let isKnown = monitor.withLock { $0.jobs[job] != nil || $0.deleted.contains(job) }
-    guard !isKnown else { return }
-    let last = try StoredStream.logs.map { try logs.lastSeq(job, $0) }.max() ?? 0
-    monitor.withLock { $0.jobs[job] = JobEntry(job, lastSeq: last) }
+  /// Reads where the job's counters stand from its files.
+  func loadCounters(of job: JobID, into entry: JobEntry) throws {
+    for counter in JobCounter.allCases {
+      entry[counter].last = try counter.streams.map { try logs.lastSeq(job, $0) }.max() ?? 0
+    }
   }
 
-  private func apply(_ frames: [BatchPlan.Accepted], segment: UInt64, _ state: inout State) {
-    for accepted in frames {
-      let frame = accepted.frame
+  private func apply(_ frames: [ReceivedFrame], segment: UInt64, _ state: inout State) {
+    let now = Moment.now
+    for frame in frames {
+      if frame.header.type == .record {
+        applyRecord(frame, segment: segment, &state)
+        continue
+      }
       guard let entry = state.jobs[frame.header.job] else { continue }
-      entry.touched = Moment.now
-      switch frame.header.type {
-      case .log:
-        guard let info = frame.header.chunk else { continue }
-        if info.firstSeq > entry.lastSeq + 1 { reportLoss(entry.job, entry.lastSeq + 1, info.firstSeq - 1) }
-        state.unsealedBytes += entry[StoredStream(info.stream)].append(
-          info, frame.payload, after: entry.lastSeq, segment: segment)
-        entry.lastSeq = info.lastSeq
-        state.acceptedLines += UInt64(info.count)
-        statistics.lines.wrappingAdd(UInt64(info.count), ordering: .relaxed)
-      case .end:
-        if frame.header.seq > entry.lastSeq { reportLoss(entry.job, entry.lastSeq + 1, frame.header.seq) }
-        entry.endSeq = frame.header.seq
+      entry.touched = now
+      if let chunk = frame.chunk {
+        apply(chunk, frame.payload, segment: segment, entry, &state)
+      } else if frame.header.type == .end {
+        let (seq, last) = (frame.header.seq, entry.lines.last)
+        if seq > last { reportLoss(entry.job, .lines, last + 1, seq) }
+        entry.endSeq = seq
         entry.sealsAll = true
-      default: break
       }
       queueIfDue(entry, &state)
     }
   }
 
-  private func reportLoss(_ job: JobID, _ first: UInt64, _ last: UInt64) {
+  private func apply(
+    _ chunk: StoredChunkInfo, _ payload: UnsafeRawBufferPointer, segment: UInt64, _ entry: JobEntry,
+    _ state: inout State
+  ) {
+    let counter: JobCounter = chunk.stream == .metrics ? .samples : .lines
+    let last = entry[counter].last
+    if chunk.firstSeq > last + 1 { reportLoss(entry.job, counter, last + 1, chunk.firstSeq - 1) }
+    state.unsealedBytes += entry[chunk.stream].append(chunk, payload, after: last, segment: segment)
+    entry[counter].last = chunk.lastSeq
+    if let seq = entry[counter].turnedAway, chunk.lastSeq >= seq { entry[counter].turnedAway = nil }
+    switch counter {
+    case .lines:
+      state.acceptedLines += UInt64(chunk.count)
+      statistics.lines.wrappingAdd(UInt64(chunk.count), ordering: .relaxed)
+    case .samples: statistics.samples.wrappingAdd(UInt64(chunk.count), ordering: .relaxed)
+    }
+  }
+
+  private func applyRecord(_ frame: ReceivedFrame, segment: UInt64, _ state: inout State) {
+    guard let record = frame.record?.value else { return }
+    state.records.add(record, bytes: Int(frame.header.length), segment: segment)
+    statistics.records.wrappingAdd(1, ordering: .relaxed)
+    monitor.signal(.records)
+  }
+
+  func reportLoss(_ job: JobID, _ counter: JobCounter, _ first: UInt64, _ last: UInt64) {
     statistics.dropped.wrappingAdd(last - first + 1, ordering: .relaxed)
-    logger.error("job \(job): lines \(first) to \(last) are lost: they are not stored, and the sender has them no more")
-  }
-
-  func queueIfDue(_ entry: JobEntry, _ state: inout State) {
-    guard entry.isDue, !entry.isQueued, !entry.isSealing, entry.retryAt == 0 else { return }
-    entry.isQueued = true
-    state.sealQueue.append(entry.job)
-    monitor.signal(.work)
-  }
-
-  /// Asks for the largest jobs to be sealed until half the bound is free.
-  func requestRelief() {
-    monitor.withLock { state in
-      var excess = state.unsealedBytes - maxUnsealed / 4
-      for entry in state.jobs.values.sorted(by: {
-        $0.stdout.bytes + $0.stderr.bytes > $1.stdout.bytes + $1.stderr.bytes
-      }) {
-        guard excess > 0, entry.hasUnsealed else { break }
-        excess -= entry.stdout.bytes + entry.stderr.bytes
-        entry.sealsAll = true
-        queueIfDue(entry, &state)
-      }
-    }
-  }
-
-  /// Asks for everything to be sealed that stands in segments up to `segment`.
-  func requestSeal(through segment: UInt64) {
-    monitor.withLock { state in
-      for entry in state.jobs.values where entry.hasUnsealed && (entry.oldestSegment ?? .max) <= segment {
-        entry.sealsAll = true
-        queueIfDue(entry, &state)
-      }
-    }
+    logger.error(
+      "job \(job): \(counter.noun)s \(first) to \(last) are lost: they are not stored, and the sender has them no more")
   }
 
   private func waitForRoom() throws {
     _ = try monitor.wait(.space) { state -> Bool? in
       if let failure = state.failure { throw failure }
       if state.isStopping { throw PersistError.stopping }
-      guard state.unsealedBytes < maxUnsealed, log.totalBytes <= maxLog + maxLog / 4 else { return nil }
+      guard hasRoom(state), !state.records.isFull, log.totalBytes <= maxLog + maxLog / 4 else { return nil }
       return true
     }
   }
@@ -208,13 +259,18 @@ final class Intake: Sendable {
   private func commit(_ batch: UInt64) throws {
     try log.commit(batch) { giveUp($0) }
     // Lines of a segment that was given up are in memory still: they count once their seal is synced, not before.
+    try waitUntilGivenUp()
+  }
+
+  func waitUntilGivenUp() throws {
     _ = try monitor.wait(.settled) { state -> Bool? in
       if let failure = state.failure { throw failure }
       return state.givingUp == nil ? true : nil
     }
   }
 
-  /// A sync of the log failed: nothing in that segment is acknowledged; what memory still has is sealed at once.
+  /// A sync of the log failed: nothing in that segment is acknowledged; what memory still has is sealed and committed at
+  /// once, and until it is safe the log takes nothing more.
   func giveUp(_ error: PersistError) {
     guard case .logGivenUp(let segment, _) = error else { return }
     logger.critical("\(error)")
@@ -232,71 +288,12 @@ final class Intake: Sendable {
 }
 
 extension Intake {
-  /// Lines that wait in memory, for a reader; they stay as they are whatever comes after.
-  func unsealed(_ job: JobID, _ stream: StoredStream) -> [LogChunk] {
-    monitor.withLock { $0.jobs[job]?[stream].all ?? [] }
-  }
-
-  /// The number up to which nothing more will come, if the job is in memory: of the last line that was applied, or of the
-  /// job's end if lines before it are lost.
-  func appliedSeq(_ job: JobID) -> UInt64? {
-    monitor.withLock { state in state.jobs[job].map { max($0.lastSeq, $0.endSeq ?? 0) } }
-  }
-
-  /// Deletes a job's data so that it stays deleted.
-  /// - Throws: ``JobletModel/Problem`` if nothing is known of the job.
-  func remove(_ job: JobID) throws {
-    // Not held back by the bounds: a delete takes 80 bytes of the log, and is how room is made when the disk is full.
-    try monitor.withLock { state in
-      if let failure = state.failure { throw failure }
-      if state.isStopping { throw PersistError.stopping }
-    }
-    let entry = try order.withLock { _ -> JobEntryReference? in
-      let isKnown = monitor.withLock { $0.jobs[job] != nil }
-      guard try isKnown || logs.contains(job) || records.get(job) != nil else {
-        throw Problem(.notFound, "there is no data of job \(job)")
-      }
-      // First into the log: from here on a replay deletes it again, whatever happens to this process.
-      var header = [UInt8](repeating: 0, count: FrameHeader.byteCount)
-      header.withUnsafeMutableBytes { FrameHeader(.delete, job: job).encode(into: $0) }
-      _ = try header.withUnsafeBytes { try log.append([$0]) }
-      return monitor.withLock { JobEntryReference(forget(job, &$0)) }
-    }
-    try log.sync { giveUp($0) }
-    if let entry { awaitRest(entry) }
-    _ = try logs.delete(job)
-    _ = try records.delete(job)
-  }
-
-  /// Takes a job out of memory for good.
-  func forget(_ job: JobID, _ state: inout State) -> JobEntry? {
-    if state.deleted.insert(job).inserted {
-      state.deletedOrder.append(job)
-      if state.deletedOrder.count > 2 * Intake.rememberedDeletions {
-        for old in state.deletedOrder.prefix(Intake.rememberedDeletions) { state.deleted.remove(old) }
-        state.deletedOrder.removeFirst(Intake.rememberedDeletions)
-      }
-    }
-    guard let entry = state.jobs.removeValue(forKey: job) else { return nil }
-    entry.isDeleted = true
-    state.unsealedBytes -= entry.stdout.bytes + entry.stderr.bytes
-    monitor.signal(.space)
-    return entry
-  }
-
-  /// Waits until no thread writes files of the job.
-  func awaitRest(_ reference: JobEntryReference) {
-    _ = monitor.wait(.settled) { _ in
-      guard let entry = reference.entry else { return true }
-      return entry.isSealing || entry.syncingSegment != nil ? nil : true
+  /// The number up to which nothing more will come, if the job is in memory: of the last line or sample that was applied, or
+  /// of the job's end if lines before it are lost.
+  func appliedSeq(_ job: JobID, _ counter: JobCounter) -> UInt64? {
+    monitor.withLock { state in
+      guard let entry = state.jobs[job], !entry.isUnreadable else { return nil }
+      return counter == .lines ? max(entry.lines.last, entry.endSeq ?? 0) : entry.samples.last
     }
   }
-}
-
-/// Carries an entry out of the monitor and back in.
-///
-/// Safe: its properties are touched only inside the monitor, here as everywhere.
-struct JobEntryReference: @unchecked Sendable {
-  let entry: JobEntry?
-  init(_ entry: JobEntry?) { self.entry = entry }
 }

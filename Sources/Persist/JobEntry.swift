@@ -1,18 +1,37 @@
 import JobletModel
+import JobletWire
 import LogStore
+
+/// The counters of a job's frames: log lines of both streams together, and metrics samples.
+public enum JobCounter: Sendable, Hashable, CaseIterable {
+  case lines, samples
+
+  var ack: AckKind { self == .lines ? .log : .metric }
+  /// What one is called in a message.
+  var noun: String { self == .lines ? "line" : "sample" }
+  var streams: [StoredStream] { self == .lines ? StoredStream.logs : [.metrics] }
+}
+
+/// Where one of a job's counters stands.
+struct CounterState {
+  /// The last line or sample that was applied.
+  var last: UInt64 = 0
+  /// The first of a chunk that was refused because some before it are missing. Offered once more, the loss is final: the
+  /// sender does not have them either.
+  var refused: UInt64?
+  /// The first that was turned away because the job could take no more in; its sender is asked for it again.
+  var turnedAway: UInt64?
+}
 
 /// What persist holds in memory of one job: the lines that wait to be sealed, and where its counters are.
 ///
 /// Guarded by the intake's monitor: every property is read and written with it held.
 final class JobEntry {
   let job: JobID
-  /// The last line that was applied, of both streams.
-  var lastSeq: UInt64
+  var lines = CounterState()
+  var samples = CounterState()
   /// Set by the job's `end`.
   var endSeq: UInt64?
-  /// The first line of a chunk that was refused because lines before it are missing. Offered once more, the loss is
-  /// final: the sender does not have them either.
-  var refusedSeq: UInt64?
   var stdout = StreamBuffer()
   var stderr = StreamBuffer()
   var metrics = StreamBuffer()
@@ -22,6 +41,12 @@ final class JobEntry {
   var sealsAll = false
   /// When a failed seal may be tried again; 0 for none failed.
   var retryAt: UInt64 = 0
+  /// True from a failed seal to the next that goes well.
+  var isStuck = false
+  /// Its files could not be looked at, so nothing is known of its counters, and nothing is taken in.
+  var isUnreadable = false
+  /// Connections that had frames of it turned away, to be asked for them when it can take them.
+  var askers: [any FrameSender] = []
   /// The oldest segment with lines that are in members which no sync covers yet; and the same for a sync under way.
   var unsyncedSegment: UInt64?
   var syncingSegment: UInt64?
@@ -30,28 +55,43 @@ final class JobEntry {
   var touched = Moment.now
   /// Replay only: the last line each stream's file has, once the file was recovered.
   var fileSeq: [StoredStream: UInt64] = [:]
+  /// Streams whose files could not be made sound at the replay: it is done before their next seal.
+  var unrecovered: Set<StoredStream> = []
 
-  init(_ job: JobID, lastSeq: UInt64) {
-    self.job = job
-    self.lastSeq = lastSeq
-  }
+  init(_ job: JobID) { self.job = job }
 
   /// The oldest log segment that still holds something of the job which is safe nowhere else.
   var oldestSegment: UInt64? {
-    [unsyncedSegment, syncingSegment, stdout.oldestSegment, stderr.oldestSegment, metrics.oldestSegment]
-      .compactMap { $0 }.min()
+    var oldest = unsyncedSegment ?? .max
+    for segment in [syncingSegment, stdout.oldestSegment, stderr.oldestSegment, metrics.oldestSegment] {
+      oldest = min(oldest, segment ?? .max)
+    }
+    return oldest == .max ? nil : oldest
   }
 
-  var hasUnsealed: Bool { StoredStream.allCases.contains { !self[$0].isEmpty } }
+  var hasUnsealed: Bool { !(stdout.isEmpty && stderr.isEmpty && metrics.isEmpty) }
+  /// Memory held by lines that wait.
+  var bytes: Int { stdout.bytes + stderr.bytes + metrics.bytes }
+  /// When the oldest of them came.
+  var oldestArrival: UInt64? {
+    [stdout.oldestArrival, stderr.oldestArrival, metrics.oldestArrival].compactMap { $0 }.min()
+  }
 
   /// Lines and samples that are in no file yet.
-  var unsealedLines: UInt64 {
-    StoredStream.allCases.reduce(0) { $0 + self[$1].all.reduce(0) { $0 + UInt64($1.info.count) } }
-  }
+  var unsealedLines: UInt64 { stdout.lines + stderr.lines + metrics.lines }
 
   /// True if a seal has something to do now.
   var isDue: Bool {
-    sealsAll ? hasUnsealed : StoredStream.allCases.contains { self[$0].isFull || self[$0].isSealing }
+    if sealsAll { return hasUnsealed }
+    return stdout.isFull || stderr.isFull || metrics.isFull || stdout.isSealing || stderr.isSealing
+      || metrics.isSealing
+  }
+
+  subscript(counter: JobCounter) -> CounterState {
+    get { counter == .lines ? lines : samples }
+    _modify {
+      if counter == .lines { yield &lines } else { yield &samples }
+    }
   }
 
   subscript(stream: StoredStream) -> StreamBuffer {
@@ -78,6 +118,8 @@ struct StreamBuffer {
   private(set) var waiting: [LogChunk] = []
   private var block: ByteBlock?
   private var json = 0
+  private var sealingLines: UInt64 = 0
+  private var waitingLines: UInt64 = 0
   private var sealingBytes = 0
   private var waitingBytes = 0
   private var sealingSegment: UInt64?
@@ -92,17 +134,22 @@ struct StreamBuffer {
   /// What a chunk costs beside its bytes.
   private static let chunkOverhead = MemoryLayout<LogChunk>.stride
 
+  /// Lines held.
+  var lines: UInt64 { sealingLines + waitingLines }
   var isEmpty: Bool { sealing.isEmpty && waiting.isEmpty }
   var isSealing: Bool { !sealing.isEmpty }
   var isFull: Bool { json >= StreamBuffer.memberSize }
   /// Memory held, in bytes.
   var bytes: Int { sealingBytes + waitingBytes }
   var oldestSegment: UInt64? { sealingSegment ?? waitingSegment }
-  var all: [LogChunk] { sealing + waiting }
+  /// The last line that a seal took to the file, nil before the first.
+  private(set) var lastSealed: UInt64?
 
   /// Appends a chunk's lines above `after`, cutting it where it is larger than ``chunkSize``.
   /// - Returns: bytes of memory that were taken.
-  mutating func append(_ info: LogChunkInfo, _ payload: UnsafeRawBufferPointer, after: UInt64, segment: UInt64) -> Int {
+  mutating func append(_ info: StoredChunkInfo, _ payload: UnsafeRawBufferPointer, after: UInt64, segment: UInt64)
+    -> Int
+  {
     let before = waitingBytes
     var info = info
     var rest = payload
@@ -132,7 +179,7 @@ struct StreamBuffer {
     return waitingBytes - before
   }
 
-  private mutating func put(_ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer) {
+  private mutating func put(_ info: StoredChunkInfo, _ bytes: UnsafeRawBufferPointer) {
     let target: ByteBlock
     if let block, block.room >= bytes.count {
       target = block
@@ -143,9 +190,10 @@ struct StreamBuffer {
       block = target
       waitingBytes += target.capacity
     }
-    let chunk = LogChunk(StoredChunkInfo(info), block: target, offset: target.append(bytes), length: bytes.count)
+    let chunk = LogChunk(info, block: target, offset: target.append(bytes), length: bytes.count)
     waiting.append(chunk)
     waitingBytes += StreamBuffer.chunkOverhead
+    waitingLines += UInt64(info.count)
     json += chunk.estimatedJSON
   }
 
@@ -153,6 +201,7 @@ struct StreamBuffer {
   mutating func beginSeal(all: Bool) -> [LogChunk] {
     guard sealing.isEmpty, all || isFull else { return sealing }
     sealing = waiting
+    (sealingLines, waitingLines) = (waitingLines, 0)
     sealingBytes = waitingBytes
     sealingSegment = waitingSegment
     waiting = []
@@ -164,10 +213,28 @@ struct StreamBuffer {
     return sealing
   }
 
+  /// Leaves out what the file has already, of what a seal is to write.
+  mutating func trimSealing(through seq: UInt64) {
+    sealing = sealing.compactMap { chunk in
+      guard chunk.info.firstSeq <= seq else { return chunk }
+      guard chunk.info.lastSeq > seq else { return nil }
+      var info = chunk.info
+      let skipped = UInt32(seq - info.firstSeq + 1)
+      info.firstSeq += UInt64(skipped)
+      info.count -= skipped
+      return chunk.withBytes { bytes in
+        let start = LineCount.length(ofLines: Int(skipped), in: bytes)
+        return LogChunk(info, copying: UnsafeRawBufferPointer(rebasing: bytes[start...]))
+      }
+    }
+  }
+
   /// The seal is written. Answers the memory that became free and the oldest segment it covers.
   mutating func endSeal() -> (bytes: Int, segment: UInt64?) {
     defer {
+      lastSealed = sealing.last?.info.lastSeq ?? lastSealed
       sealing = []
+      sealingLines = 0
       sealingBytes = 0
       sealingSegment = nil
     }

@@ -25,7 +25,8 @@ struct Keeper: Sendable {
     while true {
       let isStopping = intake.monitor.wait(.settled, timeout: pause) { state -> Bool? in
         if state.isStopping || state.failure != nil { return true }
-        return state.givingUp != nil || intake.log.totalBytes > intake.maxLog / 2 ? false : nil
+        let isUrgent = state.givingUp != nil || state.isShortOfDisk || intake.log.totalBytes > intake.maxLog / 2
+        return isUrgent ? false : nil
       }
       if isStopping == true { return }
       beat()
@@ -33,7 +34,8 @@ struct Keeper: Sendable {
         lastLook = Moment.now
         space.look()
       }
-      wakeSeals()
+      intake.wakeSeals(olderThan: settings.sealInterval)
+      intake.retryUnreadable()
       if settings.fsync == .interval, Moment.now - lastSync >= UInt64(settings.fsyncInterval.nanosecondCount) {
         lastSync = Moment.now
         // A failure is dealt with by giving the segment up; there is nobody here to tell.
@@ -44,23 +46,6 @@ struct Keeper: Sendable {
     }
   }
 
-  /// Queues what became due by time alone.
-  private func wakeSeals() {
-    let now = Moment.now
-    let oldest = now - min(now, UInt64(settings.sealInterval.nanosecondCount))
-    intake.monitor.withLock { state in
-      for entry in state.jobs.values {
-        if entry.retryAt != 0, entry.retryAt <= now { entry.retryAt = 0 }
-        if let arrival = [entry.stdout.oldestArrival, entry.stderr.oldestArrival].compactMap({ $0 }).min(),
-          arrival <= oldest
-        {
-          entry.sealsAll = true
-        }
-        intake.queueIfDue(entry, &state)
-      }
-    }
-  }
-
   /// Makes members safe and drops the log segments they cover, when the log is large enough to be worth it.
   private func checkpoint() {
     let size = intake.log.totalBytes
@@ -68,9 +53,14 @@ struct Keeper: Sendable {
       let active = intake.log.activeSegment
       intake.requestSeal(through: active > 0 ? active - 1 : 0)
     }
-    let isGivingUp = intake.monitor.withLock { $0.givingUp != nil }
+    let (givingUp, isShortOfDisk) = intake.monitor.withLock { state in
+      defer { state.isShortOfDisk = false }
+      return (state.givingUp, state.isShortOfDisk)
+    }
+    // Whatever was applied since it was given up too.
+    if let givingUp { intake.requestSeal(through: givingUp) }
     // Small logs wait: a sync of every file every second would cost more than a replay of some MiB.
-    guard isGivingUp || size > intake.maxLog / 4 || hasEndedJobs() else { return }
+    guard givingUp != nil || isShortOfDisk || size > intake.maxLog / 4 || hasEndedJobs() else { return }
     do {
       try syncMembers()
       try dropSegments()
@@ -88,8 +78,9 @@ struct Keeper: Sendable {
     }
   }
 
-  /// Syncs the files of every job that has members no sync covers.
+  /// Syncs the state store, and the files of every job that has members no sync covers.
   func syncMembers() throws {
+    try intake.syncRecords()
     let jobs = intake.monitor.withLock { state in
       state.jobs.values.filter { $0.unsyncedSegment != nil }.map { JobEntryReference($0) }
     }
@@ -122,10 +113,16 @@ struct Keeper: Sendable {
   func dropSegments() throws {
     // Read before the horizon: a batch that is being applied now is in this segment or a later one, so its segment stays.
     let active = intake.log.activeSegment
-    let horizon = intake.monitor.withLock { state in
-      let oldest = state.jobs.values.compactMap(\.oldestSegment).min() ?? active
-      if let segment = state.givingUp, oldest > segment { state.givingUp = nil }
-      return min(oldest, active)
+    let horizon = intake.order.withLock { _ in
+      intake.monitor.withLock { state in
+        let oldest = intake.oldestSegment(state)
+        if let segment = state.givingUp, oldest.map({ $0 > segment }) ?? true {
+          // Under the order: no batch stands in that segment and not yet in memory.
+          state.givingUp = nil
+          intake.log.resumeAfterGivingUp()
+        }
+        return min(oldest ?? active, active)
+      }
     }
     try intake.log.remove(below: horizon)
     intake.order.withLock { _ in releaseIdle() }
@@ -156,7 +153,8 @@ struct Keeper: Sendable {
     let left = intake.monitor.wait(.settled, timeout: .seconds(60)) { state -> Int? in
       let failed = state.jobs.values.filter { $0.retryAt != 0 }.count
       let busy = state.jobs.values.filter { $0.hasUnsealed || $0.isSealing }.count
-      return busy == 0 || busy == failed ? failed : nil
+      let isCommitted = state.records.isEmpty || state.records.retryAt != 0
+      return isCommitted && (busy == 0 || busy == failed) ? failed + (state.records.isEmpty ? 0 : 1) : nil
     }
     try syncMembers()
     try dropSegments()

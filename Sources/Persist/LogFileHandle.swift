@@ -1,17 +1,22 @@
 import CGNU
 import Glibc
+import LocalStore
 
 /// An open file of the write-ahead log, or its directory; closed with its last reference.
 final class LogFileHandle: Sendable {
   let raw: CInt
   let path: String
+  /// Failures that a test asks for.
+  private let faults: DiskFaults?
 
-  init(_ path: String, flags: CInt, mode: mode_t = 0) throws(PersistError) {
+  init(_ path: String, flags: CInt, mode: mode_t = 0, faults: DiskFaults? = nil) throws(PersistError) {
+    if let refusal = faults?.refusal(of: .open, path) { throw .system(call: "open", path: path, errno: refusal.errno) }
     while true {
       let raw = open(path, flags | O_CLOEXEC | O_NOFOLLOW, mode)
       if raw >= 0 {
         self.raw = raw
         self.path = path
+        self.faults = faults
         return
       }
       guard errno == EINTR else { throw .system(call: "open", path: path, errno: errno) }
@@ -27,6 +32,9 @@ final class LogFileHandle: Sendable {
 
   /// Reserves the file's blocks, so that writing it can't meet a full disk. Where the file system can't, it goes without.
   func preallocate(_ length: Int) throws(PersistError) {
+    if let refusal = faults?.refusal(of: .allocate, path) {
+      throw .system(call: "fallocate", path: path, errno: refusal.errno)
+    }
     while fallocate(raw, 0, 0, off_t(length)) != 0 {
       switch errno {
       case EINTR: continue
@@ -53,6 +61,10 @@ final class LogFileHandle: Sendable {
   /// Writes a batch where its frames lie: one pwritev(2), unless the kernel takes it in pieces.
   func writeBatch(_ number: UInt64, _ parts: [UnsafeRawBufferPointer], length: Int, at offset: Int) throws(PersistError)
   {
+    if let refusal = faults?.refusal(of: .write, path) {
+      tear(parts, refusal.written, at: offset)
+      throw .system(call: "write", path: path, errno: refusal.errno)
+    }
     var header = SIMD32<UInt8>()
     let error: PersistError? = withUnsafeMutableBytes(of: &header) { header in
       LogSegment.writeBatchHeader(number, parts, into: header)
@@ -63,6 +75,12 @@ final class LogFileHandle: Sendable {
       return write(&pieces, length: length, at: offset)
     }
     if let error { throw error }
+  }
+
+  /// Leaves what a write that failed on the way may leave: some bytes that are no batch.
+  private func tear(_ parts: [UnsafeRawBufferPointer], _ length: Int, at offset: Int) {
+    guard length > 0, let part = parts.first else { return }
+    _ = pwrite(raw, part.baseAddress, min(length, part.count), off_t(offset))
   }
 
   private func write(_ pieces: inout [iovec], length: Int, at offset: Int) -> PersistError? {
@@ -91,10 +109,14 @@ final class LogFileHandle: Sendable {
   }
 
   func syncData() throws(PersistError) {
+    if let refusal = faults?.refusal(of: .sync, path) {
+      throw .system(call: "fdatasync", path: path, errno: refusal.errno)
+    }
     guard fdatasync(raw) == 0 else { throw .system(call: "fdatasync", path: path, errno: errno) }
   }
 
   func sync() throws(PersistError) {
+    if let refusal = faults?.refusal(of: .sync, path) { throw .system(call: "fsync", path: path, errno: refusal.errno) }
     guard fsync(raw) == 0 else { throw .system(call: "fsync", path: path, errno: errno) }
   }
 

@@ -5,6 +5,8 @@ import Glibc
 enum Signal: Int, CaseIterable {
   /// A job is to be sealed.
   case work
+  /// A record is to be committed.
+  case records
   /// Memory became free.
   case space
   /// A seal or a sync ended.

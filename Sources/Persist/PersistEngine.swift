@@ -2,6 +2,7 @@ import Glibc
 import JobletConfig
 import JobletModel
 import JobletWire
+import LocalStore
 import LogStore
 import Logging
 import StateStore
@@ -16,6 +17,10 @@ public final class PersistEngine: Sendable {
     public var sealers: Int
     /// What is free on the fullest of the disks written to; nil where that means nothing.
     package var freeSpace: @Sendable () throws -> FreeSpace?
+    /// Seconds without any room for lines before a replay fails.
+    package var replayPatience = 30
+    /// Failures of the log's disk that a test asks for.
+    package var logFaults: DiskFaults?
 
     /// - Parameter directories: what is written to, on whatever disks: ``Configuration/Persist/Retention/minFree`` holds
     ///   for each.
@@ -49,6 +54,7 @@ public final class PersistEngine: Sendable {
   private let settings: Settings
   private let logger: Logger
   private let sealers: [WorkerThread]
+  private let recordWriter: WorkerThread
 
   /// Opens the log, replays it and starts to seal.
   /// - Parameters:
@@ -65,7 +71,7 @@ public final class PersistEngine: Sendable {
     let statistics = Statistics()
     let log = try WriteAheadLog(
       directory: settings.logDirectory, policy: settings.wal.fsync, maxSize: settings.wal.maxSize,
-      statistics: statistics)
+      statistics: statistics, faults: settings.logFaults)
     let intake = Intake(
       log: log, logs: logs, records: records, settings: settings.wal, statistics: statistics, logger: logger)
     self.intake = intake
@@ -81,13 +87,16 @@ public final class PersistEngine: Sendable {
     pool = try BlockingPool(threads: 4)
     let sealer = Sealer(intake: intake)
     sealers = try (0..<max(1, settings.sealers)).map { try WorkerThread("seal-\($0)") { sealer.run() } }
+    let recordWriter = RecordWriter(intake: intake)
+    self.recordWriter = try WorkerThread("records") { recordWriter.run() }
     do {
-      var replay = Replay(intake, progress: progress)
+      var replay = Replay(intake, patience: settings.replayPatience, progress: progress)
       let found = try replay.run()
       recovery = Recovery(segments: found.segments, lines: found.lines, tornBytes: found.tornBytes)
     } catch {
-      intake.monitor.withLock { $0.isDone = true }
-      intake.monitor.signal(.work)
+      PersistEngine.end(sealers + [self.recordWriter], of: intake)
+      pool.stop()
+      log.unlock()
       throw error
     }
   }
@@ -164,6 +173,9 @@ public final class PersistEngine: Sendable {
     try await QueryService(intake: intake, pool: pool, house: house, logger: logger).handle(connection)
   }
 
+  /// Log and metric queries under way.
+  package var openQueries: Int { intake.openQueries.load(ordering: .relaxed) }
+
   /// Bytes of lines that wait in memory, and of the log's segments.
   package var load: (unsealed: Int, log: Int) { (intake.monitor.withLock { $0.unsealedBytes }, intake.log.totalBytes) }
 
@@ -174,10 +186,14 @@ public final class PersistEngine: Sendable {
   }
 
   private func endThreads() {
-    intake.monitor.withLock { $0.isDone = true }
-    intake.monitor.signal(.work)
-    for sealer in sealers { sealer.join() }
+    PersistEngine.end(sealers + [recordWriter], of: intake)
     pool.stop()
     intake.log.unlock()
+  }
+
+  private static func end(_ threads: [WorkerThread], of intake: Intake) {
+    intake.monitor.withLock { $0.isDone = true }
+    for signal in [Signal.work, .records] { intake.monitor.signal(signal) }
+    for thread in threads { thread.join() }
   }
 }

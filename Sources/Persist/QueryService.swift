@@ -60,10 +60,11 @@ struct QueryService: Sendable {
       try await connection.send(Frame(FrameHeader(.done), payload: ByteBuffer(string: text)))
     case .sweep: try await sweep(try frame.decode(), connection)
     case .queryLogs: try await queryLogs(try frame.decode(), connection)
+    case .queryMetrics: try await queryMetrics(try frame.decode(), connection)
     case .listRecords: try await listRecords(try frame.decode(), connection)
     case .getRecord:
-      let records = intake.records
-      guard let record = try await pool.run({ try records.get(job) }) else {
+      let intake = intake
+      guard let record = try await pool.run({ try intake.record(job) }) else {
         throw Problem(.notFound, "there is no job \(job)")
       }
       try await connection.send(Frame(FrameHeader(.record, job: job, seq: record.version), json: record))
@@ -94,8 +95,8 @@ struct QueryService: Sendable {
 
   private func listRecords(_ query: RecordQuery, _ connection: FrameConnection) async throws {
     try query.check()
-    let records = intake.records
-    let page = try await pool.run { try records.page(query) }
+    let intake = intake
+    let page = try await pool.run { try intake.records(query) }
     var frames: [Frame] = []
     for record in page.records {
       let header = FrameHeader(.record, job: record.id, seq: record.version)
@@ -109,64 +110,92 @@ struct QueryService: Sendable {
   }
 
   private func queryLogs(_ query: LogQuery, _ connection: FrameConnection) async throws {
-    if let seq = query.throughSeq { try await waitUntilApplied(query.job, seq) }
-    let scan = LogScan(intake: intake, query: query)
-    while true {
+    if let seq = query.throughSeq { try await waitUntilApplied(query.job, seq, of: .lines, connection) }
+    let intake = intake
+    try await run(StoredScan(.log, query.job) { .lines(try intake.scanner(query)) }, connection)
+  }
+
+  private func queryMetrics(_ query: MetricQuery, _ connection: FrameConnection) async throws {
+    if let seq = query.throughSeq { try await waitUntilApplied(query.job, seq, of: .samples, connection) }
+    let intake = intake
+    try await run(StoredScan(.metric, query.job) { .samples(try intake.scanner(query)) }, connection)
+  }
+
+  /// Sends what a scan finds as the peer takes it. Each step is bounded, so a peer that leaves ends its query at once.
+  private func run(_ scan: StoredScan, _ connection: FrameConnection) async throws {
+    intake.openQueries.wrappingAdd(1, ordering: .relaxed)
+    defer { intake.openQueries.wrappingSubtract(1, ordering: .relaxed) }
+    while connection.isOpen {
       try Task.checkCancellation()
       switch try await pool.run({ try scan.next() }) {
       case .frame(let frame): try await connection.send(frame)
-      case .working:
-        // A long search that finds nothing must not go on for a peer that left.
-        guard connection.isOpen else { return }
+      case .working: continue
       case .end:
-        try await connection.send(Frame(FrameHeader(.done, job: query.job)))
+        try await connection.send(Frame(FrameHeader(.done, job: scan.job)))
         return
       }
     }
   }
 
-  private func waitUntilApplied(_ job: JobID, _ seq: UInt64) async throws {
+  private func waitUntilApplied(_ job: JobID, _ seq: UInt64, of counter: JobCounter, _ connection: FrameConnection)
+    async throws
+  {
     let deadline = ContinuousClock.now + QueryService.throughWait
     let intake = intake
-    while !(try await pool.run { try intake.hasApplied(job, seq) }) {
+    while connection.isOpen, !(try await pool.run { try intake.hasApplied(job, seq, of: counter) }) {
       guard ContinuousClock.now < deadline else {
         throw Problem(
-          .unavailable, "line \(seq) of job \(job) is not written yet; try again", field: "through_seq", retryAfter: 1)
+          .unavailable, "\(counter.noun) \(seq) of job \(job) is not written yet; try again", field: "through_seq",
+          retryAfter: 1)
       }
       try await Task.sleep(for: .milliseconds(5))
     }
   }
 }
 
-/// One log query under way. Its steps block and run on the pool, one after another.
+/// One log or metric query under way. Its steps block and run on the pool, one after another.
 ///
 /// Safe to share: whoever runs the query awaits each step before it asks for the next, so one thread at a time is in here.
-private final class LogScan: @unchecked Sendable {
+private final class StoredScan: @unchecked Sendable {
   enum Step: Sendable {
     case frame(Frame)
     case working
     case end
   }
-  private let intake: Intake
-  private let query: LogQuery
-  private var scanner: LogScanner?
+  enum Scanner {
+    case lines(LogScanner)
+    case samples(MetricScanner)
+  }
+  let job: JobID
+  private let type: FrameType
+  private let open: () throws -> Scanner
+  private var scanner: Scanner?
 
-  init(intake: Intake, query: LogQuery) {
-    self.intake = intake
-    self.query = query
+  /// - Parameters:
+  ///   - type: of the frames of the answer.
+  ///   - open: called with the first step: it may read files.
+  init(_ type: FrameType, _ job: JobID, open: @escaping () throws -> Scanner) {
+    self.type = type
+    self.job = job
+    self.open = open
   }
 
   func next() throws -> Step {
-    let scanner = try self.scanner ?? intake.scanner(query)
+    let scanner = try self.scanner ?? open()
     self.scanner = scanner
-    switch try scanner.next() {
+    let batch =
+      switch scanner {
+      case .lines(let scanner): try scanner.next()
+      case .samples(let scanner): try scanner.next()
+      }
+    switch batch {
     case .lines(let firstSeq, let count, let bytes):
-      let header = FrameHeader(.log, flags: .encoded, job: query.job, seq: firstSeq, count: UInt32(count))
+      let header = FrameHeader(type, flags: .encoded, job: job, seq: firstSeq, count: UInt32(count))
       return .frame(Frame(header, payload: ByteBuffer(bytes: bytes)))
     case .gap(let first, let last):
-      // An encoded log frame without a payload: `count` lines from `seq` on can't be given.
+      // An encoded frame without a payload: `count` lines from `seq` on can't be given.
       let missing = UInt32(clamping: last - first + 1)
-      return .frame(Frame(FrameHeader(.log, flags: .encoded, job: query.job, seq: first, count: missing)))
+      return .frame(Frame(FrameHeader(type, flags: .encoded, job: job, seq: first, count: missing)))
     case .working: return .working
     case .end: return .end
     }
@@ -175,26 +204,30 @@ private final class LogScan: @unchecked Sendable {
 
 extension Intake {
   /// Opens what a query may read: members and the lines that wait in memory, as one.
-  func scanner(_ query: LogQuery) throws -> LogScanner {
-    try LogScanner(query) { [self] stream, range, order in
+  func scanner(_ query: LogQuery) throws -> LogScanner { try LogScanner(query, open: pages(of: query.job)) }
+
+  /// The same for samples.
+  func scanner(_ query: MetricQuery) throws -> MetricScanner { try MetricScanner(query, open: pages(of: query.job)) }
+
+  private func pages(of job: JobID) -> OpenPages {
+    { [self] stream, range, order in
       // Memory first, then the file: a line that is sealed between the two is in both, and given once; the other way
       // round it could be in neither.
-      let waiting = unsealed(query.job, stream)
-      return [
-        try logs.pages(query.job, stream, range, order), ChunkPages(waiting, range: range, order: order),
-      ]
+      let live = LivePages(self, job, stream, range, order)
+      return [try logs.pages(job, stream, range, order), live]
     }
   }
 
-  /// True if everything of the job up to `seq` can be read, or never will be because it is lost.
-  func hasApplied(_ job: JobID, _ seq: UInt64) throws -> Bool {
+  /// True if everything of the job's counter up to `seq` can be read, or never will be because it is lost.
+  func hasApplied(_ job: JobID, _ seq: UInt64, of counter: JobCounter) throws -> Bool {
     if seq == 0 { return true }
-    if let applied = appliedSeq(job), applied >= seq { return true }
-    // A record that says how a job ended comes behind its last line: what is not there by then is lost. To wait for it
-    // would keep a follower from its end for ever.
-    if try records.get(job)?.status.isEnded == true { return true }
-    if appliedSeq(job) != nil { return false }
-    return try StoredStream.logs.contains { try hasLines(job, $0, from: seq) }
+    let applied = appliedSeq(job, counter)
+    if let applied, applied >= seq { return true }
+    // A record that says how a job ended comes behind its last line and sample: what is not there by then is lost. To wait
+    // for it would keep a follower from its end for ever.
+    if try record(job)?.status.isEnded == true { return true }
+    if applied != nil { return false }
+    return try counter.streams.contains { try hasLines(job, $0, from: seq) }
   }
 
   private func hasLines(_ job: JobID, _ stream: StoredStream, from seq: UInt64) throws -> Bool {

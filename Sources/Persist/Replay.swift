@@ -13,6 +13,8 @@ struct Replay {
   let intake: Intake
   /// Told now and then how far it is: segments done, segments in all.
   let progress: (Int, Int) -> Void
+  /// Seconds without any room before the start fails.
+  private let patience: Int
   private var lines = 0
   private var nextBatch: UInt64 = 1
 
@@ -26,8 +28,9 @@ struct Replay {
   }
   private var summary = Summary()
 
-  init(_ intake: Intake, progress: @escaping (Int, Int) -> Void) {
+  init(_ intake: Intake, patience: Int = 30, progress: @escaping (Int, Int) -> Void) {
     self.intake = intake
+    self.patience = patience
     self.progress = progress
   }
 
@@ -110,15 +113,24 @@ struct Replay {
   private mutating func replay(_ frame: ReceivedFrame, segment: UInt64) throws {
     let job = frame.header.job
     if frame.header.type == .delete {
-      try replayDelete(job)
+      replayDelete(job, segment: segment)
       return
     }
     guard !intake.monitor.withLock({ $0.deleted.contains(job) }) else { return }
     switch frame.header.type {
-    case .record: try intake.records.put([JSONDecoder().decode(JobRecord.self, from: Data(frame.payload))])
-    case .log: try replayLog(frame, segment: segment)
+    case .record:
+      let record = try JSONDecoder().decode(JobRecord.self, from: Data(frame.payload))
+      try waitForRoom()
+      intake.monitor.withLock { state in
+        state.records.add(record, bytes: frame.payload.count, segment: segment)
+        intake.monitor.signal(.records)
+      }
+    case .log, .metric:
+      // What a batch's checksum holds was accepted once, so nothing is wrong with it.
+      guard let chunk = StoredChunkInfo(frame) else { return }
+      try replay(chunk, frame, segment: segment)
     case .end:
-      try load(job)
+      load(job)
       intake.monitor.withLock { state in
         guard let entry = state.jobs[job] else { return }
         entry.endSeq = frame.header.seq
@@ -129,52 +141,135 @@ struct Replay {
     }
   }
 
-  private func load(_ job: JobID) throws {
+  private func load(_ job: JobID) {
     guard intake.monitor.withLock({ $0.jobs[job] == nil }) else { return }
-    let last = try StoredStream.logs.map { try intake.logs.lastSeq(job, $0) }.max() ?? 0
-    intake.monitor.withLock { $0.jobs[job] = JobEntry(job, lastSeq: last) }
+    let entry = JobEntry(job)
+    // Files that can't be read are dealt with when their streams are recovered; the log knows higher numbers than they.
+    do { try intake.loadCounters(of: job, into: entry) } catch {}
+    let reference = JobEntryReference(entry)
+    intake.monitor.withLock { $0.jobs[job] = reference.entry }
   }
 
-  private mutating func replayLog(_ frame: ReceivedFrame, segment: UInt64) throws {
+  private mutating func replay(_ chunk: StoredChunkInfo, _ frame: ReceivedFrame, segment: UInt64) throws {
     let job = frame.header.job
-    guard let info = frame.header.chunk, LineCount.fault(info, frame.payload) == nil else { return }
-    let stream = StoredStream(info.stream)
+    let (stream, counter) = (chunk.stream, chunk.stream == .metrics ? JobCounter.samples : .lines)
     let isRecovered = intake.monitor.withLock { $0.jobs[job]?.fileSeq[stream] != nil }
-    let fileSeq = isRecovered ? nil : try recover(job, info)
-    try load(job)
-    // The bound on memory holds here too: the sealing threads make room.
-    _ = try intake.monitor.wait(.space) { state -> Bool? in
-      if let failure = state.failure { throw failure }
-      return state.unsealedBytes < intake.maxUnsealed ? true : nil
-    }
+    let found = isRecovered ? nil : recover(job, chunk)
+    load(job)
+    try waitForRoom()
     summary.lines += intake.monitor.withLock { state -> Int in
       guard let entry = state.jobs[job] else { return 0 }
-      if let fileSeq { entry.fileSeq[stream] = fileSeq }
+      if !isRecovered {
+        entry.fileSeq[stream] = found ?? 0
+        if found == nil { entry.unrecovered.insert(stream) }
+      }
       let known = entry.fileSeq[stream] ?? 0
-      entry.lastSeq = max(entry.lastSeq, info.lastSeq)
-      guard info.lastSeq > known else { return 0 }
-      state.unsealedBytes += entry[stream].append(info, frame.payload, after: known, segment: segment)
-      entry.fileSeq[stream] = info.lastSeq
+      let last = entry[counter].last
+      if chunk.firstSeq > last + 1 { intake.reportLoss(job, counter, last + 1, chunk.firstSeq - 1) }
+      entry[counter].last = max(last, chunk.lastSeq)
+      guard chunk.lastSeq > known else { return 0 }
+      state.unsealedBytes += entry[stream].append(chunk, frame.payload, after: known, segment: segment)
+      entry.fileSeq[stream] = chunk.lastSeq
       intake.queueIfDue(entry, &state)
-      return Int(info.lastSeq - max(known, info.firstSeq - 1))
+      return Int(chunk.lastSeq - max(known, chunk.firstSeq - 1))
     }
-    if intake.monitor.withLock({ $0.unsealedBytes > intake.maxUnsealed / 2 }) { intake.requestRelief() }
+    let needsRelief = intake.monitor.withLock {
+      $0.unsealedBytes > intake.maxUnsealed / 2 && $0.sealQueue.isEmpty
+    }
+    if needsRelief { intake.requestRelief() }
+  }
+
+  /// The bounds on memory hold here too: the other threads make room. What they can't write is tried again, visibly, and
+  /// for a while: then the start fails and says why.
+  private func waitForRoom() throws {
+    var tries = 0
+    while true {
+      let hasRoom = try intake.monitor.wait(.space, timeout: .seconds(1)) { state -> Bool? in
+        if let failure = state.failure { throw failure }
+        return state.unsealedBytes < intake.maxUnsealed && !state.records.isFull ? true : nil
+      }
+      if hasRoom == true { return }
+      tries += 1
+      let (bytes, why) = intake.monitor.withLock { ($0.unsealedBytes, $0.lastSealFailure) }
+      let reason = "\(bytes) bytes of lines wait in memory and can't be written to their files (\(why))"
+      guard why.isEmpty || tries < patience else { throw PersistError.replayStuck(reason) }
+      if !why.isEmpty { intake.logger.error("the replay of the write-ahead log waits: \(reason)") }
+      intake.wakeSeals(olderThan: .zero)
+    }
   }
 
   /// Makes a file sound at the first of its lines that the log has.
-  private func recover(_ job: JobID, _ info: LogChunkInfo) throws -> UInt64 {
-    let stream = StoredStream(info.stream)
-    if let cut = try intake.logs.recover(job, stream, logFrom: info.firstSeq) {
-      intake.logger.warning(
-        "job \(job): cut \(cut.bytes) torn bytes off \(stream.name); it is whole up to line \(cut.lastSeq)")
+  /// - Returns: the last line it has then; nil if the file can't be looked at.
+  private func recover(_ job: JobID, _ chunk: StoredChunkInfo) -> UInt64? {
+    do {
+      return try intake.recover(job, chunk.stream, logFrom: chunk.firstSeq)
+    } catch {
+      intake.logger.error(
+        "job \(job): its \(chunk.stream.name) can't be made sound: \(error); its lines wait in memory and in the log")
+      return nil
     }
-    return try intake.logs.lastSeq(job, stream)
   }
 
-  private func replayDelete(_ job: JobID) throws {
-    let entry = intake.monitor.withLock { JobEntryReference(intake.forget(job, &$0)) }
+  private func replayDelete(_ job: JobID, segment: UInt64) {
+    let entry = intake.monitor.withLock { state in
+      state.records.beginDeletion(job, segment: segment)
+      return JobEntryReference(intake.forget(job, &state))
+    }
     intake.awaitRest(entry)
-    _ = try intake.logs.delete(job)
-    _ = try intake.records.delete(job)
+    var isDone = false
+    do {
+      _ = try intake.logs.delete(job)
+      try intake.eraseRecord(job)
+      isDone = true
+    } catch {
+      intake.logger.error("the data of job \(job), which was deleted, is still there: \(error); delete it once more")
+    }
+    intake.monitor.withLock { $0.records.endDeletion(job, isDone: isDone) }
+  }
+}
+
+extension StoredChunkInfo {
+  /// What a log or metric frame says of its lines; nil if that is not what they are.
+  init?(_ frame: ReceivedFrame) {
+    do {
+      self = try StoredChunkInfo(checking: frame)
+    } catch {
+      return nil
+    }
+  }
+
+  /// The same, with the reason.
+  init(checking frame: ReceivedFrame) throws(FrameError) {
+    let header = frame.header
+    guard !header.flags.contains(.encoded) else {
+      throw .badPayload(header.type, "the flag 'encoded' has no meaning on the write socket")
+    }
+    switch header.type {
+    case .log:
+      guard let info = header.chunk else {
+        throw .badPayload(.log, "stream \(header.stream), seq \(header.seq), count \(header.count)")
+      }
+      if let fault = LineCount.fault(info, frame.payload) { throw .badPayload(.log, fault) }
+      self.init(info)
+    case .metric:
+      do throws(MetricLinesFault) {
+        try self.init(metrics: frame.payload, firstSeq: header.seq, count: header.count)
+      } catch {
+        throw .badPayload(.metric, error.description)
+      }
+    default: throw .unexpected(header.type)
+    }
+  }
+}
+
+extension Intake {
+  /// Makes a stream's file sound after a crash.
+  /// - Returns: its last line.
+  func recover(_ job: JobID, _ stream: StoredStream, logFrom: UInt64) throws -> UInt64 {
+    if let cut = try logs.recover(job, stream, logFrom: logFrom) {
+      logger.warning(
+        "job \(job): cut \(cut.bytes) torn bytes off \(stream.name); it is whole up to line \(cut.lastSeq)")
+    }
+    return try logs.lastSeq(job, stream)
   }
 }

@@ -1,4 +1,6 @@
 import JobletModel
+import JobletWire
+import LocalStore
 import LogStore
 import Logging
 
@@ -33,21 +35,38 @@ struct Sealer: Sendable {
       defer { reference.entry?.sealsAll = false }
       return reference.entry?.sealsAll ?? false
     }
-    for stream in StoredStream.allCases where failure == nil {
-      let (job, chunks) = intake.monitor.withLock { _ -> (JobID?, [LogChunk]) in
-        guard let entry = reference.entry, !entry.isDeleted else { return (nil, []) }
-        return (entry.job, entry[stream].beginSeal(all: all))
-      }
-      guard let job, !chunks.isEmpty else { continue }
+    for stream in StoredStream.allCases {
       do {
-        let written = try intake.logs.append(chunks, job: job, stream: stream)
-        intake.statistics.count(sealed: chunks, written)
-        intake.monitor.withLock { state in settle(reference, stream, &state) }
+        try seal(reference, stream, all: all)
       } catch {
-        failure = error
+        failure = error  // the job's other streams may have better luck
       }
     }
     finish(reference, all, failure)
+  }
+
+  private func seal(_ reference: JobEntryReference, _ stream: StoredStream, all: Bool) throws {
+    var (job, chunks, needsRecovery) = intake.monitor.withLock { _ -> (JobID?, [LogChunk], Bool) in
+      guard let entry = reference.entry, !entry.isDeleted else { return (nil, [], false) }
+      return (entry.job, entry[stream].beginSeal(all: all), entry.unrecovered.contains(stream))
+    }
+    guard let job, let first = chunks.first else { return }
+    if needsRecovery {
+      let last = try intake.recover(job, stream, logFrom: first.info.firstSeq)
+      chunks = intake.monitor.withLock { _ in
+        reference.entry?.unrecovered.remove(stream)
+        reference.entry?[stream].trimSealing(through: last)
+        return reference.entry?[stream].sealing ?? []
+      }
+    }
+    let written: LogAppended
+    do {
+      written = try intake.logs.append(chunks, job: job, stream: stream)
+    } catch let error as LocalStoreError where error.isFullDisk && intake.log.reserve.release() {
+      written = try intake.logs.append(chunks, job: job, stream: stream)
+    }
+    intake.statistics.count(sealed: chunks, written)
+    intake.monitor.withLock { state in settle(reference, stream, &state) }
   }
 
   /// The lines are in the file: they leave memory in the same step.
@@ -64,13 +83,26 @@ struct Sealer: Sendable {
       intake.logger.error(
         "can't seal lines of job \(job): \(failure); they stay in memory and in the log, and it is tried again")
     }
-    intake.monitor.withLock { state in
-      guard let entry = reference.entry else { return }
+    let askers = intake.monitor.withLock { state -> [any FrameSender] in
+      guard let entry = reference.entry else { return [] }
+      defer { intake.monitor.signal(.settled) }
       entry.isSealing = false
       entry.retryAt = failure == nil ? 0 : Moment.now + Sealer.retryPause
-      if failure != nil, all { entry.sealsAll = true }
-      if !entry.isDeleted { intake.queueIfDue(entry, &state) }
-      intake.monitor.signal(.settled)
+      guard !entry.isDeleted else { return [] }
+      guard let failure else {
+        state.lastSealFailure = ""
+        intake.queueIfDue(entry, &state)
+        return intake.unstick(entry, &state)
+      }
+      if all { entry.sealsAll = true }
+      entry.isStuck = true
+      state.stuck.insert(entry.job)
+      state.lastSealFailure = "\(failure)"
+      if (failure as? LocalStoreError)?.isFullDisk == true { state.isShortOfDisk = true }
+      return []
     }
+    for asker in askers { asker.askAgain(for: askerJob(reference)) }
   }
+
+  private func askerJob(_ reference: JobEntryReference) -> JobID { reference.entry?.job ?? .none }
 }

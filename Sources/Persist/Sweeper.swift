@@ -159,7 +159,7 @@ final class Sweeper: Sendable {
       return (entry != nil, entry.map { $0.endSeq == nil } ?? false)
     }
     var kept = KeptJob(job, bytes: usage.bytes, ended: nil)
-    if let record = try intake.records.get(job) {
+    if let record = try intake.record(job) {
       guard record.status.isEnded else { return (kept, false) }
       kept.ended = record.endedAt ?? usage.lastWrite
       return (kept, !isInMemory)

@@ -1,6 +1,7 @@
 import CGNU
 import Glibc
 import JobletConfig
+import LocalStore
 import Synchronization
 
 /// The log that everything received goes to first (the file format is ``LogSegment``'s).
@@ -19,6 +20,9 @@ final class WriteAheadLog: Sendable {
     /// Length of every segment there is, by number.
     var sizes: [UInt64: Int] = [:]
     var isWritten = false
+    /// The segment whose sync failed, while what memory has of it is brought to safety: nothing is appended, for what came
+    /// behind it must not outlast it.
+    var givenUp: UInt64?
   }
   private let state = Mutex(State())
   /// The last batch known to be on disk. Its lock is the one that groups commits: who gets it syncs for all.
@@ -28,21 +32,32 @@ final class WriteAheadLog: Sendable {
   private let directory: LogFileHandle
   private let policy: Configuration.Persist.WAL.Fsync
   private let segmentSize: Int
+  private let faults: DiskFaults?
   private let statistics: Statistics
+  /// Space for deleting and sealing on a full disk.
+  let reserve: DiskReserve
+
+  /// The most that is kept in reserve: members of all lines that may wait in memory (64 MiB) take about as much.
+  private static let reserveSize: Int64 = 16 << 20
+  /// Blocks taken for a frame that must be written though the disk has no room for a whole segment.
+  private static let urgentSize = 64 << 10
 
   /// - Parameters:
   ///   - maxSize: the bound on the whole log; a segment is an eighth of it, between 1 and 32 MiB.
+  ///   - faults: failures that a test asks for.
   init(
     directory path: String, policy: Configuration.Persist.WAL.Fsync, maxSize: Int64,
-    statistics: Statistics = Statistics()
+    statistics: Statistics = Statistics(), faults: DiskFaults? = nil
   ) throws(PersistError) {
     self.policy = policy
     self.statistics = statistics
+    self.faults = faults
+    reserve = DiskReserve("\(path)/reserve", size: Int(min(WriteAheadLog.reserveSize, maxSize / 8)), faults: faults)
     segmentSize = Int(min(max(maxSize / 8, 1 << 20), 32 << 20))
     for parent in [LogFileHandle.parent(path), path] where mkdir(parent, 0o750) != 0 && errno != EEXIST {
       throw .system(call: "mkdir", path: parent, errno: errno)
     }
-    directory = try LogFileHandle(path, flags: O_RDONLY | O_DIRECTORY)
+    directory = try LogFileHandle(path, flags: O_RDONLY | O_DIRECTORY, faults: faults)
     // One writer of a log, ever: a second one would number the same segments.
     guard flock(directory.raw, LOCK_EX | LOCK_NB) == 0 else {
       throw errno == EWOULDBLOCK ? .inUse(path: path) : .system(call: "flock", path: path, errno: errno)
@@ -85,13 +100,18 @@ final class WriteAheadLog: Sendable {
   var activeSegment: UInt64 { state.withLock { $0.activeNumber } }
 
   /// Appends one batch of whole frames.
+  /// - Parameter isUrgent: it makes room by what it says (a delete), so it may have the reserve.
   /// - Returns: its number, for ``commit(_:)``, and the segment it is in.
-  /// - Throws: when the disk does not take it; nothing of the batch counts then.
-  func append(_ parts: [UnsafeRawBufferPointer]) throws(PersistError) -> (batch: UInt64, segment: UInt64) {
+  /// - Throws: when the disk does not take it; nothing of the batch counts then. ``PersistError/logSuspended`` while a
+  ///   segment that was given up is brought to safety.
+  func append(_ parts: [UnsafeRawBufferPointer], isUrgent: Bool = false) throws(PersistError) -> (
+    batch: UInt64, segment: UInt64
+  ) {
     let length = parts.reduce(LogSegment.batchHeaderLength) { $0 + $1.count }
     return try state.withLock { state throws(PersistError) in
+      if state.givenUp != nil { throw .logSuspended }
       if state.active == nil || state.offset + length > state.capacity {
-        try startSegment(&state, atLeast: length)
+        try startSegment(&state, atLeast: length, isUrgent: isUrgent)
       }
       guard let file = state.active else { throw .stopping }
       do throws(PersistError) {
@@ -118,12 +138,20 @@ final class WriteAheadLog: Sendable {
     state.active = nil
   }
 
-  private func startSegment(_ state: inout State, atLeast length: Int) throws(PersistError) {
+  private func startSegment(_ state: inout State, atLeast length: Int, isUrgent: Bool) throws(PersistError) {
     retire(&state)
+    do throws(PersistError) {
+      try startSegment(&state, capacity: max(segmentSize, LogSegment.headerLength + length))
+    } catch {
+      guard isUrgent, error.isFullDisk, reserve.release() else { throw error }
+      try startSegment(&state, capacity: max(WriteAheadLog.urgentSize, LogSegment.headerLength + length))
+    }
+  }
+
+  private func startSegment(_ state: inout State, capacity: Int) throws(PersistError) {
     let number = state.activeNumber + 1
-    let capacity = max(segmentSize, LogSegment.headerLength + length)
     let path = "\(directory.path)/\(LogSegment.name(number))"
-    let file = try LogFileHandle(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640)
+    let file = try LogFileHandle(path, flags: O_RDWR | O_CREAT | O_EXCL, mode: 0o640, faults: faults)
     do throws(PersistError) {
       try file.preallocate(capacity)
       let header = LogSegment.header(number, firstBatch: state.nextBatch)
@@ -158,18 +186,20 @@ final class WriteAheadLog: Sendable {
       guard durable < batch else { return }
       // Read before the files are taken: what is counted by now was written to one of them.
       let counted = statistics.accepted
-      let (files, last, number) = state.withLock { state in
+      let (files, last) = state.withLock { state in
         defer { state.unsynced = [] }
-        return (state.unsynced + (state.active.map { [$0] } ?? []), state.nextBatch - 1, state.activeNumber)
+        return (state.unsynced + (state.active.map { [$0] } ?? []), state.nextBatch - 1)
       }
       do throws(PersistError) {
         for file in files { try statistics.logSyncs.time(file.syncData) }
       } catch {
-        // Never tried again: after a failure the kernel may say "done" for pages it dropped. A segment that was begun
-        // meanwhile is sound and stays.
-        state.withLock { state in
-          if state.activeNumber == number { state.active = nil }
-          state.unsynced.removeAll { file in files.contains { $0 === file } }
+        // Never tried again: after a failure the kernel may say "done" for pages it dropped. What was begun meanwhile is
+        // given up with it: lines must not be safe without those before them.
+        let number = state.withLock { state in
+          state.givenUp = state.activeNumber
+          state.active = nil
+          state.unsynced = []
+          return state.activeNumber
         }
         let failure = PersistError.logGivenUp(segment: number, why: error.description)
         onGivenUp(failure)
@@ -180,10 +210,16 @@ final class WriteAheadLog: Sendable {
     }
   }
 
+  /// What stood in the segment that was given up is safe elsewhere: the log goes on in a new one.
+  func resumeAfterGivingUp() { state.withLock { $0.givenUp = nil } }
+
   /// Lets another process (or another log in this one) have the directory.
   func unlock() { flock(directory.raw, LOCK_UN) }
 
   /// Removes the segments below `number`: what they hold is safe elsewhere.
+  ///
+  /// Each removal is synced before the next, whatever the policy: after a power cut a segment must not be there again
+  /// without those that came behind it, which may say that a job of it was deleted.
   func remove(below number: UInt64) throws(PersistError) {
     let old = state.withLock { state in state.sizes.keys.filter { $0 < number }.sorted() }
     for segment in old {
@@ -193,6 +229,7 @@ final class WriteAheadLog: Sendable {
         setSize(nil, of: segment, &state)
         state.unsynced.removeAll { $0.path == path }
       }
+      try directory.sync()
     }
   }
 }

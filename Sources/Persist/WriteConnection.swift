@@ -3,6 +3,7 @@ import FoundationEssentials
 import Glibc
 import JobletModel
 import JobletWire
+import LogStore
 import Logging
 import Synchronization
 
@@ -10,7 +11,7 @@ import Synchronization
 ///
 /// What the peer sends is bounded by that buffer: it grows only as far as one frame needs, as its bytes come, and the
 /// thread reads on only when a batch is taken in.
-final class WriteConnection: Sendable {
+final class WriteConnection: FrameSender {
   private let descriptor: CInt
   private let intake: Intake
   private let maxPayload: Int
@@ -34,6 +35,23 @@ final class WriteConnection: Sendable {
 
   /// No more is read from the peer; what has come is still taken in. From any thread.
   func stop() { shutdown(descriptor, CInt(SHUT_RD)) }
+
+  /// Tells the peer why it is not served. It may be gone already, and waiting for it is not worth a thread.
+  func refuse(_ problem: Problem) {
+    do {
+      let frame = try WriteConnection.frame(.problem, problem)
+      _ = frame.withUnsafeBytes {
+        Glibc.send(descriptor, $0.baseAddress, $0.count, CInt(MSG_NOSIGNAL) | CInt(MSG_DONTWAIT))
+      }
+    } catch {
+      logger.error("can't tell \(peer) why it is refused: \(error)")
+    }
+  }
+
+  func askAgain(for job: JobID) {
+    logger.notice("job \(job) can be stored again: \(peer) is asked to send what was not acknowledged")
+    stop()
+  }
 
   /// The connection's life.
   func run() {
@@ -134,19 +152,14 @@ final class WriteConnection: Sendable {
     }
     var frame = frame
     switch frame.header.type {
-    case .log:
-      guard !frame.header.flags.contains(.encoded), let info = frame.header.chunk else {
-        throw FrameError.badPayload(
-          .log, "stream \(frame.header.stream), seq \(frame.header.seq), count \(frame.header.count)")
-      }
-      if let fault = LineCount.fault(info, frame.payload) { throw FrameError.badPayload(.log, fault) }
+    case .log, .metric: frame.chunk = try StoredChunkInfo(checking: frame)
     case .end: break
     case .record:
       let record = try frame.decode(JobRecord.self)
       guard record.id == frame.header.job, record.version == frame.header.seq else {
         throw FrameError.badPayload(.record, "its job or version is not the header's")
       }
-      frame.record = record
+      frame.record = ReceivedFrame.Record(record)
     default: throw FrameError.unexpected(frame.header.type)
     }
     return frame
@@ -154,7 +167,7 @@ final class WriteConnection: Sendable {
 
   private func finish(_ frames: [ReceivedFrame], _ pending: inout PendingAcks) throws {
     guard !frames.isEmpty else { return }
-    let (acks, fault) = try intake.accept(frames)
+    let (acks, fault) = try intake.accept(frames, from: self)
     pending.add(acks)
     if let fault { throw fault }
   }

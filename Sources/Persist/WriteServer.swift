@@ -1,5 +1,6 @@
 import CGNU
 import Glibc
+import JobletModel
 import JobletWire
 import Logging
 import Synchronization
@@ -67,6 +68,7 @@ package final class WriteServer: Sendable {
       descriptor, intake: intake, maxPayload: maxPayload, peer: name, logger: logger)
     guard allowedUsers.contains(peer.uid) else {
       logger.warning("refused a writer: \(name) may not use this socket")
+      connection.refuse(Problem(.forbidden, "uid \(peer.uid) may not write to this socket"))
       return
     }
     let id = ObjectIdentifier(connection)
@@ -76,7 +78,9 @@ package final class WriteServer: Sendable {
       return true
     }
     guard isAdmitted else {
-      logger.warning("refused a writer (\(name)): \(maxConnections) connections are open (persist.ipc.max_connections)")
+      let why = "\(maxConnections) write connections are open, which is the limit (persist.ipc.max_connections)"
+      logger.warning("refused a writer (\(name)): \(why)")
+      connection.refuse(Problem(.unavailable, why, retryAfter: 1))
       return
     }
     do {

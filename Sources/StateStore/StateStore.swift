@@ -47,7 +47,7 @@ public struct StoredRecord: Hashable, Sendable {
     self.json = json
   }
 
-  init(_ record: JobRecord) throws {
+  package init(_ record: JobRecord) throws {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
     self.init(id: record.id, version: record.version, json: try encoder.encode(record))

@@ -58,28 +58,34 @@ final class Bench: Sendable {
   private let server: WriteServer
   private let accepting: Task<Void, Never>
   private let keeping: Task<Void, Never>
+  private let failure: Failure
   private let queries: Task<Void, any Error>
 
   static let job = JobID(high: 0x0193_0000_0000_7000, low: 0x8000_0000_0000_0001)
 
   init(
     _ scratch: Scratch = Scratch(), wal: Configuration.Persist.WAL = Configuration().persist.wal,
-    maxPayload: Int = 1 << 20, maxConnections: Int = 4, users: Set<UInt32> = [getuid()]
+    maxPayload: Int = 1 << 20, maxConnections: Int = 4, users: Set<UInt32> = [getuid()],
+    logDisk disk: FailingDisk? = nil, logs: (any LogStore)? = nil, store: (any StateStore)? = nil,
+    replayPatience: Int = 30
   ) throws {
     self.scratch = scratch
     let logger = journal.logger
-    let engine = try PersistEngine(
-      PersistEngine.Settings(logDirectory: scratch.path + "/persist/wal", wal: wal),
-      logs: try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics"), records: records,
-      logger: logger)
+    var settings = PersistEngine.Settings(logDirectory: scratch.path + "/persist/wal", wal: wal)
+    settings.logFaults = disk?.faults
+    settings.replayPatience = replayPatience
+    let logs = try logs ?? Bench.logs(scratch, disk)
+    let engine = try PersistEngine(settings, logs: logs, records: store ?? records, logger: logger)
     self.engine = engine
     let server = try engine.writeServer(
       listening: try Bench.listen(scratch.path + "/ipc.sock"), maxPayload: maxPayload, maxConnections: maxConnections,
       allowedUsers: users)
     self.server = server
     accepting = Bench.onThread { server.run() }
+    let failure = Failure()
+    self.failure = failure
     keeping = Bench.onThread {
-      do { try engine.keepTime() } catch { Issue.record("\(error)") }
+      do { try engine.keepTime() } catch { failure.set(error) }
     }
     let listening = try Bench.listen(scratch.path + "/query.sock")
     queries = Task {
@@ -88,6 +94,28 @@ final class Bench: Sendable {
         handle: { try await engine.answer($0) }
       ).run()
     }
+  }
+
+  static func logs(_ scratch: Scratch, _ disk: FailingDisk? = nil) throws -> LocalLogStore {
+    try LocalLogStore(logs: scratch.path + "/logs", metrics: scratch.path + "/metrics", faults: disk?.faults)
+  }
+
+  /// Why the engine ended by itself; a test that does not ask for it fails with it.
+  private final class Failure: Sendable {
+    private let error = Mutex<(any Error)?>(nil)
+    func set(_ error: any Error) { self.error.withLock { $0 = error } }
+    func take() -> (any Error)? {
+      error.withLock { error in
+        defer { error = nil }
+        return error
+      }
+    }
+  }
+
+  /// Waits until the engine ends by itself, and answers why.
+  func ended() async -> (any Error)? {
+    await keeping.value
+    return failure.take()
   }
 
   /// Starts a thread at once; the task only waits for its end.
@@ -157,11 +185,43 @@ final class Bench: Sendable {
     return (lines, gaps)
   }
 
+  /// All lines a metric query gives.
+  func metrics(_ query: MetricQuery) async throws -> [UInt8] {
+    let connection = try await self.query()
+    try await connection.send(Frame(FrameHeader(.queryMetrics), json: query))
+    var lines: [UInt8] = []
+    while true {
+      let frame = try await connection.reply()
+      if frame.header.type == .done { break }
+      #expect(frame.header.type == .metric && frame.header.flags == .encoded)
+      lines += Array(frame.payload.readableBytesView)
+    }
+    await connection.close()
+    return lines
+  }
+
+  /// Sends lines as exec does: when the connection ends, what was not acknowledged goes out again on the next one. Blocks.
+  func deliver(_ job: JobID, _ output: Output) throws {
+    var acknowledged: UInt64 = 0
+    for _ in 0..<200 {
+      let writer = try self.writer()
+      writer.offer(job, output.chunks.filter { $0.info.lastSeq > acknowledged })
+      while acknowledged < output.last, let frame = try writer.next() {
+        if frame.header.type == .ack, frame.header.stream == AckKind.log.rawValue, frame.header.job == job {
+          acknowledged = max(acknowledged, frame.header.seq)
+        }
+      }
+      if acknowledged >= output.last { return }
+    }
+    Issue.record("only \(acknowledged) of \(output.last) lines were acknowledged")
+  }
+
   private func stopSockets() async {
     engine.stopTaking()
     server.stop()
     await accepting.value
     await keeping.value
+    if let error = failure.take() { Issue.record("the engine ended by itself: \(error)") }
     queries.cancel()
     _ = try? await queries.value
   }

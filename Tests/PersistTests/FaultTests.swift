@@ -1,0 +1,358 @@
+import Glibc
+import JobletConfig
+import JobletModel
+import JobletWire
+import LocalStore
+import LogStore
+import Persist
+import StateStore
+import Synchronization
+import Testing
+
+/// A disk that fails when it is told to.
+final class FailingDisk: Sendable {
+  struct Rule: Sendable {
+    var call: DiskFaults.Call
+    /// Part of the paths that it holds for.
+    var path: String
+    var errno: Int32
+    var written = 0
+    /// How many calls fail; .max for all.
+    var times = Int.max
+  }
+  private struct State {
+    var rules: [Rule] = []
+    var hits = 0
+  }
+  private let state = Mutex(State())
+
+  func fail(_ call: DiskFaults.Call, _ path: String, _ errno: Int32, written: Int = 0, times: Int = .max) {
+    state.withLock {
+      $0.rules.append(Rule(call: call, path: path, errno: errno, written: written, times: times))
+    }
+  }
+
+  func recover() { state.withLock { $0.rules = [] } }
+  var hits: Int { state.withLock { $0.hits } }
+
+  var faults: DiskFaults {
+    DiskFaults { [self] call, path in
+      state.withLock { state in
+        for index in state.rules.indices {
+          let rule = state.rules[index]
+          guard rule.call == call, rule.times > 0, path.contains(rule.path) else { continue }
+          if rule.times != .max { state.rules[index].times -= 1 }
+          state.hits += 1
+          return DiskFaults.Refusal(errno: rule.errno, written: rule.written)
+        }
+        return nil
+      }
+    }
+  }
+}
+
+/// Waits for something that happens soon, without a fixed sleep being what makes a test pass.
+func eventually(_ what: String, _ condition: () async throws -> Bool) async throws {
+  for _ in 0..<2000 {
+    if try await condition() { return }
+    try await Task.sleep(for: .milliseconds(10))
+  }
+  Issue.record("it did not happen in 20 s: \(what)")
+}
+
+@Suite(.serialized) struct FaultTests {
+  let job = Bench.job
+  let other = JobID(high: 0x77, low: 0x77)
+
+  /// A log that is synced, sealed and cleaned up as fast as tests like it.
+  static func quick(_ policy: Configuration.Persist.WAL.Fsync = .interval) -> Configuration.Persist.WAL {
+    var wal = Configuration().persist.wal
+    wal.fsync = policy
+    wal.fsyncInterval = .milliseconds(5)
+    return wal
+  }
+
+  @Test func aLogThatCanNotBeSyncedIsGivenUpAndNothingInItAcknowledged() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(.always), logDisk: disk)
+    let output = Output(seed: 31, chunks: 60)
+    // The members can't be written either, so that nothing of the segment can become safe.
+    disk.fail(.sync, ".wal", EIO, times: 1)
+    disk.fail(.write, "/logs/", EIO)
+    let first = try bench.writer()
+    first.offer(job, output.chunks)
+    #expect(try first.awaitClose().filter { $0.type == .ack }.isEmpty)
+    #expect(bench.journal.has("was given up"))
+    // Sent anew, still nothing is promised: memory alone is no safe place.
+    let second = Task.detached { try bench.deliver(Bench.job, output) }
+    try await eventually("a seal failed") { bench.journal.has("can't seal lines") }
+    // The log takes nothing while it is so, of no job.
+    let bystander = Task.detached { [other] in try bench.deliver(other, output) }
+
+    disk.recover()
+    try await second.value
+    try await bystander.value
+    for job in [job, other] { #expect(try await bench.ask(LogQuery(job: job)).lines == output.all) }
+    await bench.crash()
+    let again = try Bench(bench.scratch)
+    for job in [job, other] { #expect(try await again.ask(LogQuery(job: job)).lines == output.all) }
+    try await again.close()
+  }
+
+  @Test func underIntervalAFailedSyncLosesNothing() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    let output = Output(seed: 32, chunks: 200)
+    let writer = try bench.writer()
+    try writer.send(job, Array(output.chunks[..<100]))
+    try writer.send(.record, job: job, seq: 1, json: RecoveryTests.record(job))
+    try writer.awaitAck(.log, job, output.chunks[99].info.lastSeq)
+    try writer.awaitAck(.record, job, 1)
+    disk.fail(.sync, ".wal", EIO, times: 1)
+    try writer.send(job, Array(output.chunks[100..<150]))
+    try await eventually("the segment is given up") { bench.journal.has("was given up") }
+    // Lines and record of that segment are in their files and in the store now; the log goes on.
+    try writer.send(job, Array(output.chunks[150...]))
+    try writer.awaitAck(.log, job, output.last)
+    #expect(bench.records.get(job)?.version == 1)
+    #expect(try await bench.ask(LogQuery(job: job)).lines == output.all)
+    await bench.crash()
+    let again = try Bench(bench.scratch)
+    #expect(try await again.ask(LogQuery(job: job)).lines == output.all)
+    try await again.close()
+  }
+
+  @Test func aMemberThatCanNotBeSyncedEndsTheDaemonAndTheLogBringsItBack() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    let output = Output(seed: 33, chunks: 300)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try writer.awaitAck(.log, job, output.last)
+    disk.fail(.sync, ".log.gz", EIO)
+    try writer.end(job, output.last)
+    let failure = await bench.ended()
+    #expect("\(failure.map { "\($0)" } ?? "it went on")".contains("fdatasync"))
+    await bench.crash()
+    // What the kernel may have dropped: the log has it.
+    for stream in ["stdout", "stderr"] {
+      let bytes = bench.scratch.bytes(bench.scratch.file(job, stream))
+      if !bytes.isEmpty {
+        try bench.scratch.write(Array(bytes.prefix(bytes.count / 2)), to: bench.scratch.file(job, stream))
+      }
+    }
+    let again = try Bench(bench.scratch)
+    #expect(try await again.ask(LogQuery(job: job)).lines == output.all)
+    try await again.close()
+  }
+
+  @Test(arguments: [ENOSPC, EDQUOT, EROFS, EACCES]) func aDiskThatTakesNoMembersMakesWritersWait(errno: Int32)
+    async throws
+  {
+    let disk = FailingDisk()
+    var wal = Self.quick()
+    wal.maxUnsealed = 1 << 20
+    let bench = try Bench(wal: wal, logDisk: disk)
+    // In the middle of a member, or at the door.
+    if errno == EACCES { disk.fail(.open, "/logs/", errno) } else { disk.fail(.write, ".log.gz", errno, written: 100) }
+    let output = Output(seed: 34, chunks: 3000)
+    let sending = Task.detached { try bench.deliver(Bench.job, output) }
+    try await eventually("a seal failed") { bench.journal.has("can't seal lines") }
+    disk.recover()
+    try await sending.value
+    #expect(try await bench.ask(LogQuery(job: job)).lines == output.all)
+    try await bench.close()
+    // Nothing half written stands between the members.
+    let again = try Bench(bench.scratch)
+    let (lines, gaps) = try await again.ask(LogQuery(job: job))
+    #expect(gaps.isEmpty && lines == output.all)
+    try await again.close()
+  }
+
+  @Test func aDiskThatTakesNoLogMakesWritersWait() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    let output = Output(seed: 35, chunks: 200)
+    let writer = try bench.writer()
+    try writer.send(job, Array(output.chunks[..<100]))
+    try writer.awaitAck(.log, job, output.chunks[99].info.lastSeq)
+    // In the middle of a batch, and then for new segments.
+    disk.fail(.write, ".wal", ENOSPC, written: 50)
+    disk.fail(.allocate, ".wal", ENOSPC)
+    try writer.send(job, Array(output.chunks[100...]))
+    try await eventually("it waits") { bench.journal.has("can't grow") }
+    // Reading goes on, and so does deleting, out of the reserve.
+    #expect(output.all.starts(with: try await bench.ask(LogQuery(job: job)).lines))
+    disk.recover()
+    try writer.awaitAck(.log, job, output.last)
+    #expect(try await bench.ask(LogQuery(job: job)).lines == output.all)
+    await bench.crash()
+    let again = try Bench(bench.scratch)
+    #expect(try await again.ask(LogQuery(job: job)).lines == output.all)
+    try await again.close()
+  }
+
+  @Test func oneJobThatCanNotBeStoredStopsNoOther() async throws {
+    let disk = FailingDisk()
+    var wal = Self.quick()
+    wal.maxUnsealed = 1 << 20
+    let bench = try Bench(wal: wal, logDisk: disk)
+    disk.fail(.open, "/\(job)/", EACCES)
+    let (bad, good) = (Output(seed: 36, chunks: 600), Output(seed: 37, chunks: 3000))
+    #expect(bad.all.count > 2 << 20)
+    let writer = try bench.writer()
+    // Of one connection, as exec has it: what is turned away of one job must not stop what comes behind it.
+    try writer.send(job, bad.chunks)
+    try writer.end(job, bad.last)
+    try writer.send(.record, job: job, seq: 2, json: RecoveryTests.record(job, version: 2, .completed))
+    try writer.send(other, good.chunks)
+    try writer.awaitAck(.log, other, good.last)
+    #expect(try await bench.ask(LogQuery(job: other)).lines == good.all)
+    #expect(bench.engine.load.unsealed < 2 << 20)
+    // Nobody is told of an end whose lines are not here.
+    #expect(bench.records.get(job) == nil)
+
+    disk.recover()
+    // The connection is ended; the writer sends anew what was not acknowledged.
+    let acks = try writer.awaitClose()
+    #expect(bench.journal.has("can be stored again"))
+    let acknowledged = acks.filter { $0.job == job && $0.stream == AckKind.log.rawValue }.map(\.seq).max() ?? 0
+    let again = try bench.writer()
+    try again.send(job, bad.chunks.filter { $0.info.lastSeq > acknowledged })
+    try again.end(job, bad.last)
+    try again.send(.record, job: job, seq: 2, json: RecoveryTests.record(job, version: 2, .completed))
+    try again.awaitAck(.record, job, 2)
+    #expect(try await bench.ask(LogQuery(job: job)).lines == bad.all)
+    try await bench.close()
+  }
+
+  @Test func aJobWhoseFilesCanNotBeReadStopsNoOther() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    disk.fail(.open, "/\(job)", EACCES)
+    let output = Output(seed: 38, chunks: 50)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try writer.end(job, output.last)
+    try writer.send(other, output.chunks)
+    try writer.awaitAck(.log, other, output.last)
+    disk.recover()
+    #expect(try writer.awaitClose().allSatisfy { $0.job == other })
+    let again = try bench.writer()
+    try again.send(job, output.chunks)
+    try again.end(job, output.last)
+    try again.awaitAck(.end, job, output.last)
+    #expect(try await bench.ask(LogQuery(job: job)).lines == output.all)
+    try await bench.close()
+  }
+
+  @Test func deletingAJobThatIsTurnedAwayFreesItsWriter() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    disk.fail(.open, "/\(job)/", EACCES)
+    disk.fail(.open, "/\(job)", EACCES)
+    let output = Output(seed: 39, chunks: 20)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try await eventually("it is turned away") { bench.journal.has("can't be read") }
+    disk.recover()
+    let query = try await bench.query()
+    _ = try? await query.request(Frame(FrameHeader(.deleteJobData, job: job)))
+    await query.close()
+    _ = try writer.awaitClose()
+    try await bench.close()
+  }
+
+  @Test func aReplayThatCanNotMakeRoomFailsAndSaysWhy() async throws {
+    var wal = Self.quick()
+    wal.maxUnsealed = 8 << 20
+    let output = Output(seed: 40, chunks: 1500)
+    let bench = try Bench(wal: wal, logDisk: nil)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try writer.awaitAck(.log, job, output.last)
+    await bench.crash()
+    for stream in ["stdout", "stderr"] { unlink(bench.scratch.file(job, stream)) }
+
+    let disk = FailingDisk()
+    disk.fail(.write, ".log.gz", ENOSPC)
+    wal.maxUnsealed = 1 << 20
+    #expect {
+      _ = try Bench(bench.scratch, wal: wal, logDisk: disk, replayPatience: 2)
+    } throws: { error in
+      "\(error)".contains("can't be replayed") && "\(error)".contains("No space left")
+    }
+    // With room again it goes on from where it was.
+    let again = try Bench(bench.scratch, wal: wal)
+    #expect(try await again.ask(LogQuery(job: job)).lines == output.all)
+    try await again.close()
+  }
+
+  @Test func aReplayWaitsForRoomThatComes() async throws {
+    var wal = Self.quick()
+    let output = Output(seed: 41, chunks: 1500)
+    let bench = try Bench(wal: wal)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try writer.awaitAck(.log, job, output.last)
+    await bench.crash()
+    for stream in ["stdout", "stderr"] { unlink(bench.scratch.file(job, stream)) }
+    let disk = FailingDisk()
+    disk.fail(.write, ".log.gz", ENOSPC, times: 3)
+    wal.maxUnsealed = 1 << 20
+    let again = try Bench(bench.scratch, wal: wal, logDisk: disk)
+    #expect(disk.hits == 3)
+    #expect(try await again.ask(LogQuery(job: job)).lines == output.all)
+    try await again.close()
+  }
+
+  @Test func aFileReplacedBySomethingElseStopsNeitherStartNorOthers() async throws {
+    let output = Output(seed: 42, chunks: 100)
+    let bench = try Bench()
+    let writer = try bench.writer()
+    for job in [job, other] { try writer.send(job, output.chunks) }
+    try writer.awaitAck(.log, other, output.last)
+    await bench.crash()
+    let file = bench.scratch.file(job, "stdout")
+    unlink(file)
+    mkdir(bench.scratch.path + "/logs/\(job)", 0o755)
+    #expect(mkdir(file, 0o755) == 0)
+
+    let again = try Bench(bench.scratch, wal: Self.quick())
+    #expect(again.journal.has("is not a regular file"))
+    #expect(try await again.ask(LogQuery(job: other)).lines == output.all)
+    let more = Output([Array("more".utf8)])
+    let third = JobID(high: 3, low: 3)
+    let second = try again.writer()
+    try second.send(third, more.chunks)
+    try second.awaitAck(.log, third, 1)
+    // Out of the way, its lines go where they belong.
+    #expect(rmdir(file) == 0)
+    try await eventually("its lines can be read") { (try? await again.ask(LogQuery(job: job)).lines) == output.all }
+    try await again.close()
+    let last = try Bench(bench.scratch)
+    #expect(try await last.ask(LogQuery(job: job)).lines == output.all)
+    try await last.close()
+  }
+
+  @Test func deletingWorksOnAFullDisk() async throws {
+    let disk = FailingDisk()
+    let bench = try Bench(wal: Self.quick(), logDisk: disk)
+    let output = Output(seed: 43, chunks: 50)
+    let writer = try bench.writer()
+    try writer.send(job, output.chunks)
+    try writer.awaitAck(.log, job, output.last)
+    // The active segment is torn, so that the delete needs a new one; the first try for it finds no room.
+    disk.fail(.write, ".wal", ENOSPC, times: 1)
+    disk.fail(.allocate, ".wal", ENOSPC, times: 2)
+    try writer.send(other, output.chunks)
+    try await eventually("the log is full") { disk.hits >= 1 }
+    let query = try await bench.query()
+    #expect(try await query.request(Frame(FrameHeader(.deleteJobData, job: job))).header.type == .done)
+    await query.close()
+    try writer.awaitAck(.log, other, output.last)
+    #expect(try await bench.ask(LogQuery(job: job)).lines.isEmpty)
+    #expect(try await bench.ask(LogQuery(job: other)).lines == output.all)
+    try await bench.close()
+  }
+}
