@@ -142,6 +142,7 @@ struct StreamBuffer {
   /// Memory held, in bytes.
   var bytes: Int { sealingBytes + waitingBytes }
   var oldestSegment: UInt64? { sealingSegment ?? waitingSegment }
+  var all: [LogChunk] { sealing + waiting }
   /// The last line that a seal took to the file, nil before the first.
   private(set) var lastSealed: UInt64?
 
@@ -227,6 +228,12 @@ struct StreamBuffer {
         return LogChunk(info, copying: UnsafeRawBufferPointer(rebasing: bytes[start...]))
       }
     }
+  }
+
+  /// What waits stands in another segment from now on.
+  mutating func moveSegments(to segment: UInt64) {
+    if !sealing.isEmpty { sealingSegment = segment }
+    if !waiting.isEmpty { waitingSegment = segment }
   }
 
   /// The seal is written. Answers the memory that became free and the oldest segment it covers.

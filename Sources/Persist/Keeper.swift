@@ -33,6 +33,7 @@ struct Keeper: Sendable {
       if Moment.now - lastLook >= Keeper.lookInterval {
         lastLook = Moment.now
         space.look()
+        intake.refillReserve()
       }
       intake.wakeSeals(olderThan: settings.sealInterval)
       intake.retryUnreadable()
@@ -64,6 +65,9 @@ struct Keeper: Sendable {
     do {
       try syncMembers()
       try dropSegments()
+      // What still stands in the older half can't be stored now.
+      let active = intake.log.activeSegment
+      if intake.log.totalBytes > intake.maxLog / 2, active > 0 { intake.carryForward(through: active - 1) }
     } catch let error as PersistError {
       intake.fail(error)
     } catch {

@@ -92,6 +92,7 @@ public final class PersistEngine: Sendable {
     do {
       var replay = Replay(intake, patience: settings.replayPatience, progress: progress)
       let found = try replay.run()
+      intake.refillReserve()
       recovery = Recovery(segments: found.segments, lines: found.lines, tornBytes: found.tornBytes)
     } catch {
       PersistEngine.end(sealers + [self.recordWriter], of: intake)

@@ -17,6 +17,8 @@ struct Replay {
   private let patience: Int
   private var lines = 0
   private var nextBatch: UInt64 = 1
+  /// Jobs of which nothing before a batch is replayed, for it has all of it once more.
+  private var carried: [JobID: UInt64] = [:]
 
   /// What a replay found.
   struct Summary: Hashable {
@@ -37,45 +39,55 @@ struct Replay {
   mutating func run() throws -> Summary {
     let segments = try intake.log.existingSegments()
     summary.segments = segments.count
+    for segment in segments { try findCarried(segment) }
     for (index, segment) in segments.enumerated() {
       progress(index, segments.count)
-      try replay(segment.path, number: segment.number, isLast: index + 1 == segments.count)
+      try replay(segment, isLast: index + 1 == segments.count)
     }
     intake.log.resume(nextBatch: nextBatch)
     return summary
   }
 
-  private mutating func replay(_ path: String, number: UInt64, isLast: Bool) throws {
-    let file = try LogFileHandle(path, flags: O_RDONLY)
-    var status = stat()
-    guard fstat(file.raw, &status) == 0 else { throw PersistError.system(call: "fstat", path: path, errno: errno) }
-    let size = Int(status.st_size)
-    guard size > 0 else { return }
-    guard let map = mmap(nil, size, PROT_READ, MAP_PRIVATE, file.raw, 0), map != MAP_FAILED else {
-      throw PersistError.system(call: "mmap", path: path, errno: errno)
-    }
-    defer { munmap(map, size) }
-    let bytes = UnsafeRawBufferPointer(start: map, count: size)
-    guard LogSegment.isHeader(bytes, of: number) else {
-      summary.tornBytes += size
-      intake.logger.error("\(path) does not begin as a log segment does; it is left out")
-      return
-    }
-    var offset = LogSegment.headerLength
-    while true {
-      switch LogSegment.place(bytes, at: offset) {
-      case .end: return
-      case .torn:
-        summary.tornBytes += written(bytes, from: offset)
-        report(path, offset, isLast: isLast)
+  private mutating func replay(_ segment: (number: UInt64, path: String, size: Int), isLast: Bool) throws {
+    try MappedSegment.with(segment.path) { bytes in
+      guard LogSegment.isHeader(bytes, of: segment.number) else {
+        summary.tornBytes += bytes.count
+        intake.logger.error("\(segment.path) does not begin as a log segment does; it is left out")
         return
-      case .batch(let batch, let frames):
-        guard batch >= nextBatch else {
-          intake.logger.error("\(path): batch \(batch) at \(offset) runs back; the rest of the segment is left out")
+      }
+      var offset = LogSegment.headerLength
+      while true {
+        switch LogSegment.place(bytes, at: offset) {
+        case .end: return
+        case .torn:
+          summary.tornBytes += written(bytes, from: offset)
+          report(segment.path, offset, isLast: isLast)
           return
+        case .batch(let batch, let frames):
+          guard batch >= nextBatch else {
+            intake.logger.error(
+              "\(segment.path): batch \(batch) at \(offset) runs back; the rest of the segment is left out")
+            return
+          }
+          nextBatch = batch + 1
+          try ReceivedFrame.each(in: UnsafeRawBufferPointer(rebasing: bytes[frames])) {
+            try replay($0, batch: batch, segment: segment.number)
+          }
+          offset = frames.upperBound
         }
-        nextBatch = batch + 1
-        try replay(UnsafeRawBufferPointer(rebasing: bytes[frames]), segment: number)
+      }
+    }
+  }
+
+  /// Finds the jobs whose lines were carried forward, and the last batch that did so: see ``Intake/carryForward(through:)``.
+  private mutating func findCarried(_ segment: (number: UInt64, path: String, size: Int)) throws {
+    try MappedSegment.with(segment.path) { bytes in
+      guard LogSegment.isHeader(bytes, of: segment.number) else { return }
+      var offset = LogSegment.headerLength
+      while case .batch(let batch, let frames) = LogSegment.place(bytes, at: offset) {
+        try ReceivedFrame.each(in: UnsafeRawBufferPointer(rebasing: bytes[frames])) { frame in
+          if frame.header.flags.contains(.carried) { carried[frame.header.job] = batch }
+        }
         offset = frames.upperBound
       }
     }
@@ -97,20 +109,7 @@ struct Replay {
     }
   }
 
-  private mutating func replay(_ frames: UnsafeRawBufferPointer, segment: UInt64) throws {
-    var rest = frames
-    while !rest.isEmpty {
-      // The batch's checksum held, so these are the bytes that were accepted once. They are decoded with the same care.
-      guard let header = try FrameHeader.decode(rest, maxPayload: Int(UInt32.max)),
-        rest.count >= FrameHeader.byteCount + Int(header.length)
-      else { throw FrameError.truncated }
-      let end = FrameHeader.byteCount + Int(header.length)
-      try replay(ReceivedFrame(header: header, bytes: UnsafeRawBufferPointer(rebasing: rest[..<end])), segment: segment)
-      rest = UnsafeRawBufferPointer(rebasing: rest[end...])
-    }
-  }
-
-  private mutating func replay(_ frame: ReceivedFrame, segment: UInt64) throws {
+  private mutating func replay(_ frame: ReceivedFrame, batch: UInt64, segment: UInt64) throws {
     let job = frame.header.job
     if frame.header.type == .delete {
       replayDelete(job, segment: segment)
@@ -126,6 +125,7 @@ struct Replay {
         intake.monitor.signal(.records)
       }
     case .log, .metric:
+      if let from = carried[job], batch < from { return }
       // What a batch's checksum holds was accepted once, so nothing is wrong with it.
       guard let chunk = StoredChunkInfo(frame) else { return }
       try replay(chunk, frame, segment: segment)
@@ -228,21 +228,54 @@ struct Replay {
   }
 }
 
+/// A segment's bytes, mapped while they are read. Nobody writes it meanwhile: the log's directory is locked.
+private enum MappedSegment {
+  static func with(_ path: String, _ body: (UnsafeRawBufferPointer) throws -> Void) throws {
+    let file = try LogFileHandle(path, flags: O_RDONLY)
+    var status = stat()
+    guard fstat(file.raw, &status) == 0 else { throw PersistError.system(call: "fstat", path: path, errno: errno) }
+    let size = Int(status.st_size)
+    guard size > 0 else { return }
+    guard let map = mmap(nil, size, PROT_READ, MAP_PRIVATE, file.raw, 0), map != MAP_FAILED else {
+      throw PersistError.system(call: "mmap", path: path, errno: errno)
+    }
+    defer { munmap(map, size) }
+    try body(UnsafeRawBufferPointer(start: map, count: size))
+  }
+}
+
+extension ReceivedFrame {
+  /// Calls `body` with every frame of a batch of the log. Its checksum held, so these are the bytes that were accepted once;
+  /// they are decoded with the same care.
+  static func each(in frames: UnsafeRawBufferPointer, _ body: (ReceivedFrame) throws -> Void) throws {
+    var rest = frames
+    while !rest.isEmpty {
+      guard let header = try FrameHeader.decode(rest, maxPayload: Int(UInt32.max)),
+        rest.count >= FrameHeader.byteCount + Int(header.length)
+      else { throw FrameError.truncated }
+      let end = FrameHeader.byteCount + Int(header.length)
+      try body(ReceivedFrame(header: header, bytes: UnsafeRawBufferPointer(rebasing: rest[..<end])))
+      rest = UnsafeRawBufferPointer(rebasing: rest[end...])
+    }
+  }
+}
+
 extension StoredChunkInfo {
   /// What a log or metric frame says of its lines; nil if that is not what they are.
   init?(_ frame: ReceivedFrame) {
     do {
-      self = try StoredChunkInfo(checking: frame)
+      self = try StoredChunkInfo(checking: frame, allowing: .carried)
     } catch {
       return nil
     }
   }
 
   /// The same, with the reason.
-  init(checking frame: ReceivedFrame) throws(FrameError) {
+  /// - Parameter flags: what the frame may have beside ``JobletWire/FrameFlags/partial``.
+  init(checking frame: ReceivedFrame, allowing flags: FrameFlags = []) throws(FrameError) {
     let header = frame.header
-    guard !header.flags.contains(.encoded) else {
-      throw .badPayload(header.type, "the flag 'encoded' has no meaning on the write socket")
+    guard header.flags.isSubset(of: flags.union(.partial)) else {
+      throw .badPayload(header.type, "flags \(header.flags.rawValue) have no meaning on the write socket")
     }
     switch header.type {
     case .log:

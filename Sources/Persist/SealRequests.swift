@@ -43,6 +43,15 @@ extension Intake {
     monitor.notify(.settled)
   }
 
+  /// Takes the reserve again when there is room for it.
+  func refillReserve() {
+    do {
+      try log.reserve.fill()
+    } catch {
+      logger.warning("no space can be kept in reserve for a full disk: \(error)")
+    }
+  }
+
   /// Queues what became due by time alone: what is older than `age`, and what failed and may be tried again.
   func wakeSeals(olderThan age: Duration) {
     let now = Moment.now

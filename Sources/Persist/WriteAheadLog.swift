@@ -143,7 +143,8 @@ final class WriteAheadLog: Sendable {
     do throws(PersistError) {
       try startSegment(&state, capacity: max(segmentSize, LogSegment.headerLength + length))
     } catch {
-      guard isUrgent, error.isFullDisk, reserve.release() else { throw error }
+      guard isUrgent, error.isFullDisk else { throw error }
+      _ = reserve.release()  // someone may have taken it already, and left enough
       try startSegment(&state, capacity: max(WriteAheadLog.urgentSize, LogSegment.headerLength + length))
     }
   }

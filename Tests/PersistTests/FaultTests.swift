@@ -355,4 +355,42 @@ func eventually(_ what: String, _ condition: () async throws -> Bool) async thro
     #expect(try await bench.ask(LogQuery(job: other)).lines == output.all)
     try await bench.close()
   }
+
+  @Test func linesThatCanNotBeStoredDoNotHoldTheLog() async throws {
+    let disk = FailingDisk()
+    var wal = Self.quick()
+    wal.maxSize = 8 << 20
+    let bench = try Bench(wal: wal, logDisk: disk)
+    disk.fail(.open, "/\(job)/", EACCES)
+    let (bad, good) = (Output(seed: 44, chunks: 40), Output(seed: 45, chunks: 2500))
+    let writer = try bench.writer()
+    try writer.send(job, bad.chunks)
+    try writer.send(raw: MetricTests.frame(job, 1...20))
+    try writer.awaitAck(.metric, job, 20)
+    try writer.end(job, bad.last)
+    try writer.awaitAck(.end, job, bad.last)
+    let first = try #require(bench.scratch.segments.first)
+    // Several times the log's bound of another job.
+    try await Task.detached { [other] in
+      for number in 0..<4 as Range<UInt64> { try bench.deliver(JobID(high: 0x44, low: number), good) }
+      try bench.deliver(other, good)
+    }.value
+    #expect(!bench.scratch.segments.contains(first))
+    #expect(bench.journal.has("were written to the log's end"))
+    #expect(try await bench.ask(LogQuery(job: other)).lines == good.all)
+    await bench.crash()
+
+    // Still so after a start, and stored at last when it can be.
+    let again = try Bench(bench.scratch, wal: wal, logDisk: disk)
+    try await Task.detached { try again.deliver(JobID(high: 0x45, low: 1), good) }.value
+    disk.recover()
+    try await eventually("its lines can be read") { (try? await again.ask(LogQuery(job: job)).lines) == bad.all }
+    #expect(try await again.metrics(MetricQuery(job: job)) == MetricTests.text(1...20))
+    await again.crash()
+    let last = try Bench(bench.scratch)
+    #expect(try await last.ask(LogQuery(job: job)).lines == bad.all)
+    #expect(try await last.metrics(MetricQuery(job: job)) == MetricTests.text(1...20))
+    #expect(try await last.ask(LogQuery(job: other)).lines == good.all)
+    try await last.close()
+  }
 }

@@ -20,7 +20,7 @@ struct LogTail {
   ///   - fileSeq: the last line each file has.
   init(_ job: JobID, directory: String, fileSeq: (StoredStream) throws -> UInt64) throws {
     self.job = job
-    entry = JobEntry(job, lastSeq: 0)
+    entry = JobEntry(job)
     var last: [StoredStream: UInt64] = [:]
     for stream in StoredStream.allCases { last[stream] = try fileSeq(stream) }
     self.fileSeq = last
@@ -28,7 +28,7 @@ struct LogTail {
       guard let bytes = try LogTail.contents(of: segment.path) else { continue }
       try bytes.withUnsafeBytes { try read($0, segment.number) }
     }
-    for stream in StoredStream.allCases where !entry[stream].all.isEmpty { chunks[stream] = entry[stream].all }
+    for stream in StoredStream.allCases where !entry[stream].isEmpty { chunks[stream] = entry[stream].all }
   }
 
   private static func segments(_ directory: String) throws -> [(number: UInt64, path: String)] {
@@ -75,20 +75,17 @@ struct LogTail {
     var offset = LogSegment.headerLength
     while case .batch(let batch, let frames) = LogSegment.place(bytes, at: offset), batch >= nextBatch {
       nextBatch = batch + 1
-      try take(UnsafeRawBufferPointer(rebasing: bytes[frames]))
-      offset = frames.upperBound
-    }
-  }
-
-  private mutating func take(_ frames: UnsafeRawBufferPointer) throws {
-    var rest = frames
-    while let header = try FrameHeader.decode(rest, maxPayload: Int(UInt32.max)) {
-      let end = FrameHeader.byteCount + Int(header.length)
-      guard end <= rest.count else { throw FrameError.truncated }
-      if header.job == job {
-        take(ReceivedFrame(header: header, bytes: UnsafeRawBufferPointer(rebasing: rest[..<end])))
+      var isCarried = false
+      try ReceivedFrame.each(in: UnsafeRawBufferPointer(rebasing: bytes[frames])) { frame in
+        guard frame.header.job == job else { return }
+        if frame.header.flags.contains(.carried), !isCarried {
+          // It has everything that stood before once more.
+          isCarried = true
+          entry = JobEntry(job)
+        }
+        take(frame)
       }
-      rest = UnsafeRawBufferPointer(rebasing: rest[end...])
+      offset = frames.upperBound
     }
   }
 
@@ -96,14 +93,12 @@ struct LogTail {
     switch frame.header.type {
     case .delete:
       isDeleted = true
-      entry = JobEntry(job, lastSeq: 0)
-    case .log:
-      guard !isDeleted, let info = frame.header.chunk, LineCount.fault(info, frame.payload) == nil else { return }
-      let stream = StoredStream(info.stream)
-      let known = max(entry.lastSeq, fileSeq[stream] ?? 0)
-      guard info.lastSeq > known else { return }
-      _ = entry[stream].append(info, frame.payload, after: known, segment: 0)
-      entry.lastSeq = info.lastSeq
+      entry = JobEntry(job)
+    case .log, .metric:
+      guard !isDeleted, let chunk = StoredChunkInfo(frame) else { return }
+      let known = max(entry[chunk.stream].range?.upperBound ?? 0, fileSeq[chunk.stream] ?? 0)
+      guard chunk.lastSeq > known else { return }
+      _ = entry[chunk.stream].append(chunk, frame.payload, after: known, segment: 0)
     default: return
     }
   }
