@@ -38,6 +38,7 @@ final class ToldStateStore: StateStore {
     inner.put(records)
   }
   func get(_ id: JobID) -> JobRecord? { inner.get(id) }
+  func page(_ query: RecordQuery) throws(StateStoreError) -> StoredPage { try inner.page(query) }
   func list(_ query: RecordQuery) -> RecordPage { inner.list(query) }
   func delete(_ id: JobID) -> Bool { inner.delete(id) }
   func sync() throws(StateStoreError) {
