@@ -112,7 +112,7 @@ import Testing
 
   static let wrongLog: [([String], String)] = [
     (["--stream", "both"], "--stream 'both'"), (["--since", "yesterday"], "--since 'yesterday'"),
-    (["--until", "5w"], "--until '5w'"), (["--tail=-1"], "--tail -1"), (["--regex="], "--regex of 0 bytes"),
+    (["--until", "5w"], "--until '5w'"), (["--tail=-1"], "--tail -1"), (["--regex", ""], "--regex of 0 bytes"),
     (["--limit", "0"], "--limit 0"), (["--offset=-2"], "--offset -2"),
     (["-f", "--until", "now"], "--until with --follow"),
     (["-f", "--limit", "3"], "--limit with --follow"), (["-f", "--reverse"], "--reverse with --follow"),

@@ -144,8 +144,10 @@ private let programs = ["joblet-api", "joblet-exec", "joblet-persist", "joblet-c
 
   @Test func `a file is one idea`() throws {
     for file in try sources("Sources", ["swift", "c", "h"]) {
-      let length = try read(file).split(separator: "\n", omittingEmptySubsequences: false).count
-      #expect(length <= 500, "\(file)")
+      let text = try read(file)
+      // What a tool made of another file is as long as that is.
+      if text.hasPrefix("// Made by ") { continue }
+      #expect(text.split(separator: "\n", omittingEmptySubsequences: false).count <= 500, "\(file)")
     }
   }
 

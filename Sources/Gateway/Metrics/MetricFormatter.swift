@@ -28,7 +28,9 @@ struct MetricFormatter: ~Copyable, RecordFormatter {
     until = parameters.until.map { Array($0.description.utf8) }
     ledger = SeqLedger(
       order: parameters.order, after: parameters.after, before: parameters.before,
-      isSelective: parameters.isSelective, startsAnywhere: parameters.offset != nil, limit: parameters.limit)
+      // Aggregates have no numbers: none of them can be missing.
+      isSelective: parameters.isSelective || parameters.aggregate != nil, startsAnywhere: parameters.offset != nil,
+      limit: parameters.limit)
   }
 
   mutating func begin() {
