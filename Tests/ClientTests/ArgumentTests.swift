@@ -83,7 +83,7 @@ import Testing
   }
 
   @Test(arguments: [
-    ["--status", "dead"], ["--status", "RUNNING,"], ["--status", ""], ["--since", "yesterday"], ["--until", "-1h"],
+    ["--status", "dead"], ["--status", "RUNNING,"], ["--status", ""], ["--since", "yesterday"], ["--until=-1h"],
     ["--search", ""], ["--search", String(repeating: "x", count: 257)],
   ])
   func `a list option that is wrong is named`(arguments: [String]) throws {

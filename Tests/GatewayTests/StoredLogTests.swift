@@ -122,6 +122,36 @@ import Testing
     }
   }
 
+  @Test(arguments: ["", "?order=desc", "?order=desc&offset=10", "?offset=10"])
+  func aStalledClientHoldsNoQueryAndGetsEveryLineOnce(_ query: String) async throws {
+    try await Fixture.run { f in
+      var record = RouteTests.record(3, .completed, version: 4)
+      record.lastSeq = 40_000
+      await f.persist.store(record)
+      await f.persist.store(record.id, 1...40_000, String(repeating: "x", count: 1000))
+      let response = try await f.open("/v1/jobs/\(record.id)/logs\(query)", accept: "application/x-ndjson")
+      // Nobody reads: the query is given up, so that nothing is held for who may never come back.
+      try await f.until("the query was begun") { await f.persist.queries.count == 1 }
+      try await f.until("it is let go") { await f.persist.answering == 0 }
+      var rest: [UInt8] = []
+      var seqs: [UInt64] = []
+      for try await chunk in response.body {
+        rest += chunk
+        var start = 0
+        while let newline = rest[start...].firstIndex(of: 0x0A) {
+          let seq = rest[start..<newline].withUnsafeBytes { StoredLine.seq(of: $0) }
+          seqs.append(try #require(seq))
+          start = newline + 1
+        }
+        rest.removeSubrange(..<start)
+      }
+      let skipped = query.contains("offset") ? 10 : 0
+      let all = Array((1...40_000).map(UInt64.init))
+      #expect(seqs == Array((query.contains("desc") ? all.reversed() : all).dropFirst(skipped)))
+      #expect(await f.persist.queries.count >= 2)
+    }
+  }
+
   @Test func aClientThatLeavesEndsItsSearch() async throws {
     try await Fixture.run { f in
       let id = try await job(f)

@@ -15,6 +15,8 @@ actor FakePersist {
   /// While it is there, log queries find nothing and do not end.
   private var search: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)?
   private(set) var searching = 0
+  /// Log queries whose answers are being sent.
+  private(set) var answering = 0
 
   /// The store's time for a search is up after so many records.
   func stopSearching(after count: Int) { mostFound = count }
@@ -23,6 +25,11 @@ actor FakePersist {
   func store(_ record: JobRecord) { records[record.id] = record }
   func say(_ condition: StoreCondition) { self.condition = condition }
   func store(_ id: JobID, _ samples: [MetricSample]) { self.samples[id, default: []] += samples }
+
+  /// Stores lines of a text each.
+  func store(_ id: JobID, _ numbers: ClosedRange<UInt64>, _ text: String) {
+    lines[id, default: []] += numbers.map { ($0, .stdout, text, false) }
+  }
 
   /// From now on a log query searches until ``endSearch()``.
   func beginSearch() { search = AsyncStream.makeStream(of: Void.self) }
@@ -86,6 +93,8 @@ actor FakePersist {
 
   private func queryLogs(_ query: LogQuery, _ connection: FrameConnection) async throws {
     queries.append(query)
+    answering += 1
+    defer { answering -= 1 }
     let regex: Regex<AnyRegexOutput>?
     do {
       regex = try query.regex.map { try Regex($0) }
