@@ -30,9 +30,11 @@ extension API {
     return try Sample.read(reply.body)
   }
 
-  /// What stands in the job's file of samples.
+  /// What stands in an ended job's file of samples. Sealing follows the end; it is not waited for by anyone but a test.
   func storedSamples(_ id: String) async throws -> [Sample] {
-    try Sample.read(try await Shell.run("zcat \(Installed.metrics)/\(id)/metrics.jsonl.gz | jq -c .").bytes)
+    let file = "\(Installed.metrics)/\(id)/metrics.jsonl.gz"
+    try await eventually("\(file) is sealed") { FileManager.default.fileExists(atPath: file) }
+    return try Sample.read(Data(try await Shell.must("set -o pipefail; zcat \(file) | jq -c .").utf8))
   }
 }
 
