@@ -64,7 +64,8 @@ public struct JobLog: AsyncParsableCommand {
     let connection = try Connection(self.connection)
     let id = try await connection.resolve(job)
     let interrupt = request.follow ? Interrupt(message: "stopped following; the job goes on") : nil
-    let printer = LogPrinter(terminal: Terminal(), json: self.connection.json, timestamps: timestamps)
+    let printer = LogPrinter(
+      terminal: Terminal(), json: self.connection.json, isFollowed: request.follow, timestamps: timestamps)
     _ = try await connection.call("the output of job \(id) can't be read") {
       try await printer.print($0.logs(id, request))
     }

@@ -63,7 +63,8 @@ public struct JobMetrics: AsyncParsableCommand {
     let id = try await connection.resolve(job)
     let interrupt = request.follow ? Interrupt(message: "stopped following; the job goes on") : nil
     let printer = MetricPrinter(
-      terminal: Terminal(), json: self.connection.json, table: MetricTable(isAggregated: request.aggregate != nil))
+      terminal: Terminal(), json: self.connection.json, isFollowed: request.follow,
+      table: MetricTable(isAggregated: request.aggregate != nil))
     try await connection.call("the metrics of job \(id) can't be read") {
       try await printer.print($0.metrics(id, request))
     }
@@ -75,6 +76,7 @@ public struct JobMetrics: AsyncParsableCommand {
 struct MetricPrinter {
   var terminal: Terminal
   var json: Bool
+  var isFollowed: Bool
   var table: MetricTable
 
   func print(_ metrics: MetricBatches) async throws {
@@ -94,7 +96,9 @@ struct MetricPrinter {
             try await flush(&out)
             try await terminal.warn("samples \(from) to \(to) are lost")
           }
-        case .end(let end): if json { out += try Array((JSONOutput.text(["end": end]) + "\n").utf8) }
+        case .end(let end):
+          // As the API's JSON lines: what is not followed is samples and nothing else.
+          if json, isFollowed { out += try Array((JSONOutput.text(["end": end]) + "\n").utf8) }
         case .reconnecting(let why):
           try await flush(&out)
           try await terminal.note("the connection was lost (\(why)); going on where it broke")

@@ -7,6 +7,8 @@ import JobletModel
 struct LogPrinter {
   var terminal: Terminal
   var json = false
+  /// Ends the JSON lines with how the job ended, as the API's do that were followed.
+  var isFollowed = true
   /// Puts each line's time before it.
   var timestamps = false
 
@@ -30,7 +32,7 @@ struct LogPrinter {
       }
       try await flush(&batch)
     }
-    if json, let end { try await terminal.print(JSONOutput.text(["end": end])) }
+    if json, isFollowed, let end { try await terminal.print(JSONOutput.text(["end": end])) }
     return end
   }
 
