@@ -49,7 +49,10 @@ package enum ByteCount {
       unit = next
     }
     guard unit != "B" else { return "\(bytes) B" }
-    let tenths = Int64((value * 10).rounded())
-    return tenths % 10 == 0 ? "\(tenths / 10) \(unit)" : "\(tenths / 10).\(abs(tenths) % 10) \(unit)"
+    let hundredths = Int64((value * 100).rounded())
+    let (whole, fraction) = (hundredths / 100, abs(hundredths) % 100)
+    if fraction == 0 { return "\(whole) \(unit)" }
+    if fraction % 10 == 0 { return "\(whole).\(fraction / 10) \(unit)" }
+    return "\(whole).\(fraction < 10 ? "0" : "")\(fraction) \(unit)"
   }
 }

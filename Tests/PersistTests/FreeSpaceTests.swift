@@ -27,14 +27,15 @@ import Testing
     var floor = FreeSpaceFloor()
     let space = FreeSpace(bytes: 300 << 20, path: "/opt/joblet/logs")
     let reason = try #require(floor.judge(space, floor: 1 << 30).reason)
-    for part in ["300 MiB", "/opt/joblet/logs", "1 GiB", "1.1 GiB", "persist.retention.min_free", "delete jobs"] {
+    for part in ["300 MiB", "/opt/joblet/logs", "1 GiB", "1.05 GiB", "persist.retention.min_free", "delete jobs"] {
       #expect(reason.contains(part), "\(reason)")
     }
   }
 
   @Test(
     arguments: [
-      (0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (1 << 30, "1 GiB"), (5 << 40, "5 TiB"),
+      (0, "0 B"), (1023, "1023 B"), (1024, "1 KiB"), (1536, "1.5 KiB"), (1127, "1.1 KiB"), (1300, "1.27 KiB"),
+      (1 << 30, "1 GiB"), (5 << 40, "5 TiB"),
       (Int64.max, "8388608 TiB"),
     ] as [(Int64, String)])
   func sizesReadWell(bytes: Int64, text: String) { #expect(ByteCount.text(bytes) == text) }

@@ -52,7 +52,10 @@ import Testing
     try Self.write(old, output, ended: 9, to: writer)
     try Self.write(young, output, ended: 1, to: writer)
     try Self.write(running, output, ended: nil, to: writer)
-    try Self.write(silent, Output([]), ended: 9, to: writer)  // it printed nothing: a record alone
+    var nothing = Output([])
+    nothing.chunks = []
+    nothing.json = []
+    try Self.write(silent, nothing, ended: 9, to: writer)  // it printed nothing: a record alone
 
     let plan = try await Self.sweep(bench, SweepRequest(dryRun: true, days: 7))
     let there = try await bench.ask(LogQuery(job: old)).lines
