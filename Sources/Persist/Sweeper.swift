@@ -176,12 +176,18 @@ final class Sweeper: Sendable {
     // Created before: then it may have ended before.
     var query = RecordQuery(statuses: JobStatus.allCases.filter(\.isEnded), until: cut, limit: 1000)
     var found: [KeptJob] = []
+    var seen = stored
+    func take(_ records: [JobRecord]) {
+      for record in records where record.status.isEnded {
+        let ended = record.endedAt ?? record.createdAt
+        if ended < cut, seen.insert(record.id).inserted { found.append(KeptJob(record.id, bytes: 0, ended: ended)) }
+      }
+    }
+    // Those that are not in the store yet first: what gets there between the two looks is seen at the second.
+    take(intake.monitor.withLock { $0.records.all })
     while found.count < Sweeper.recordsASweep {
       let page = try intake.records.list(query)
-      for record in page.records where !stored.contains(record.id) {
-        let ended = record.endedAt ?? record.createdAt
-        if ended < cut { found.append(KeptJob(record.id, bytes: 0, ended: ended)) }
-      }
+      take(page.records)
       guard let next = page.next else { break }
       query.before = next
     }
