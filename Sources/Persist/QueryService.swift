@@ -204,7 +204,30 @@ private final class StoredScan: @unchecked Sendable {
 
 extension Intake {
   /// Opens what a query may read: members and the lines that wait in memory, as one.
-  func scanner(_ query: LogQuery) throws -> LogScanner { try LogScanner(query, open: pages(of: query.job)) }
+  func scanner(_ query: LogQuery) throws -> LogScanner {
+    // The streams are opened one after the other while lines go on coming. Without an end in common the later one would have
+    // lines behind some that the earlier one lacks, and who asks on behind the last line would never see those.
+    var query = query
+    query.through = min(query.through ?? .max, try visibleSeq(query.job))
+    return try LogScanner(query, open: pages(of: query.job))
+  }
+
+  /// A number up to which all lines that are not lost can be read from now on.
+  private func visibleSeq(_ job: JobID) throws -> UInt64 {
+    if let applied = appliedSeq(job, .lines) { return applied }
+    return try StoredStream.logs.map { try lastStored(job, $0) }.max() ?? 0
+  }
+
+  private func lastStored(_ job: JobID, _ stream: StoredStream) throws -> UInt64 {
+    let pages = try logs.pages(job, stream, LogRange(), .descending)
+    while true {
+      switch try pages.next() {
+      case .page(let info): return info.lastSeq
+      case .working: continue
+      case .end: return 0
+      }
+    }
+  }
 
   /// The same for samples.
   func scanner(_ query: MetricQuery) throws -> MetricScanner { try MetricScanner(query, open: pages(of: query.job)) }
