@@ -152,10 +152,7 @@ final class Intake: Sendable {
       entry[place.counter].turnedAway = min(entry[place.counter].turnedAway ?? .max, seq)
     }
     guard let sender else { return }
-    for job in plan.turnedAwayJobs {
-      guard let entry = state.jobs[job], !entry.askers.contains(where: { $0 === sender }) else { continue }
-      entry.askers.append(sender)
-    }
+    for job in plan.turnedAwayJobs { state.jobs[job]?.add(asker: sender) }
   }
 
   /// Makes sure that the jobs' counters are in memory: a job that was not heard of since the start is looked up.
@@ -190,7 +187,10 @@ final class Intake: Sendable {
   /// Reads where the job's counters stand from its files.
   func loadCounters(of job: JobID, into entry: JobEntry) throws {
     for counter in JobCounter.allCases {
-      entry[counter].last = try counter.streams.map { try logs.lastSeq(job, $0) }.max() ?? 0
+      for stream in counter.streams {
+        let last = try settingAside(job, stream) { try logs.lastSeq(job, stream) }
+        entry[counter].last = max(entry[counter].last, last)
+      }
     }
   }
 

@@ -65,8 +65,7 @@ extension Intake {
     state.unsealedBytes -= entry.bytes
     state.stuck.remove(job)
     // What was turned away is absorbed when it is sent again.
-    for asker in entry.askers { asker.askAgain(for: job) }
-    entry.askers = []
+    for asker in entry.takeAskers() { asker.askAgain(for: job) }
     monitor.signal(.space)
     return entry
   }

@@ -46,7 +46,7 @@ final class JobEntry {
   /// Its files could not be looked at, so nothing is known of its counters, and nothing is taken in.
   var isUnreadable = false
   /// Connections that had frames of it turned away, to be asked for them when it can take them.
-  var askers: [any FrameSender] = []
+  private var askers: [Asker] = []
   /// The oldest segment with lines that are in members which no sync covers yet; and the same for a sync under way.
   var unsyncedSegment: UInt64?
   var syncingSegment: UInt64?
@@ -59,6 +59,21 @@ final class JobEntry {
   var unrecovered: Set<StoredStream> = []
 
   init(_ job: JobID) { self.job = job }
+
+  private struct Asker {
+    weak var sender: (any FrameSender)?
+  }
+
+  /// Remembers who is to be asked again, as long as its connection lives.
+  func add(asker sender: any FrameSender) {
+    askers.removeAll { $0.sender == nil }
+    if !askers.contains(where: { $0.sender === sender }) { askers.append(Asker(sender: sender)) }
+  }
+
+  func takeAskers() -> [any FrameSender] {
+    defer { askers = [] }
+    return askers.compactMap(\.sender)
+  }
 
   /// The oldest log segment that still holds something of the job which is safe nowhere else.
   var oldestSegment: UInt64? {

@@ -139,7 +139,7 @@ struct Keeper: Sendable {
     let now = Moment.now
     let released = intake.monitor.withLock { state in
       let idle = state.jobs.values.filter { entry in
-        !entry.hasUnsealed && entry.oldestSegment == nil && !entry.isSealing && !entry.isQueued
+        !entry.hasUnsealed && entry.oldestSegment == nil && !entry.isSealing && !entry.isQueued && !entry.isUnreadable
           && (entry.endSeq != nil || now - min(now, entry.touched) > Keeper.idle)
       }
       for entry in idle { state.jobs[entry.job] = nil }

@@ -10,16 +10,15 @@ struct RecordWriter: Sendable {
   /// The thread's life: until nothing more comes and all is committed, or nothing can be promised any more.
   func run() {
     while let records = nextBatch() {
-      var failure: (any Error)?
-      do {
+      var failure: StateStoreError?
+      do throws(StateStoreError) {
         try intake.records.put(records)
       } catch {
         failure = error
         intake.logger.error(
           "can't store \(records.count) job records: \(error); they stay in memory and in the log, and it is tried again"
         )
-        // A full disk is what the reserve is for.
-        _ = intake.log.reserve.release()
+        if case .full = error { _ = intake.log.reserve.release() }
       }
       intake.monitor.withLock { state in
         state.records.endCommit(retryAt: failure == nil ? nil : Moment.now + RecordWriter.retryPause)

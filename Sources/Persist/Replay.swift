@@ -165,7 +165,9 @@ struct Replay {
       }
       let known = entry.fileSeq[stream] ?? 0
       let last = entry[counter].last
-      if chunk.firstSeq > last + 1 { intake.reportLoss(job, counter, last + 1, chunk.firstSeq - 1) }
+      // Before the first that the log has of a job, what is not in its files may have been removed from them.
+      let isKnown = counter.streams.contains { $0 != stream && entry.fileSeq[$0] != nil } || isRecovered
+      if isKnown, chunk.firstSeq > last + 1 { intake.reportLoss(job, counter, last + 1, chunk.firstSeq - 1) }
       entry[counter].last = max(last, chunk.lastSeq)
       guard chunk.lastSeq > known else { return 0 }
       state.unsealedBytes += entry[stream].append(chunk, frame.payload, after: known, segment: segment)
@@ -186,7 +188,8 @@ struct Replay {
     while true {
       let hasRoom = try intake.monitor.wait(.space, timeout: .seconds(1)) { state -> Bool? in
         if let failure = state.failure { throw failure }
-        return state.unsealedBytes < intake.maxUnsealed && !state.records.isFull ? true : nil
+        let isBounded = state.unsealedBytes < 2 * intake.maxUnsealed
+        return isBounded && intake.hasRoom(state) && !state.records.isFull ? true : nil
       }
       if hasRoom == true { return }
       tries += 1
@@ -202,7 +205,9 @@ struct Replay {
   /// - Returns: the last line it has then; nil if the file can't be looked at.
   private func recover(_ job: JobID, _ chunk: StoredChunkInfo) -> UInt64? {
     do {
-      return try intake.recover(job, chunk.stream, logFrom: chunk.firstSeq)
+      return try intake.settingAside(job, chunk.stream) {
+        try intake.recover(job, chunk.stream, logFrom: chunk.firstSeq)
+      }
     } catch {
       intake.logger.error(
         "job \(job): its \(chunk.stream.name) can't be made sound: \(error); its lines wait in memory and in the log")

@@ -52,7 +52,9 @@ struct Sealer: Sendable {
     }
     guard let job, let first = chunks.first else { return }
     if needsRecovery {
-      let last = try intake.recover(job, stream, logFrom: first.info.firstSeq)
+      let last = try intake.settingAside(job, stream) {
+        try intake.recover(job, stream, logFrom: first.info.firstSeq)
+      }
       chunks = intake.monitor.withLock { _ in
         reference.entry?.unrecovered.remove(stream)
         reference.entry?[stream].trimSealing(through: last)
@@ -61,7 +63,7 @@ struct Sealer: Sendable {
     }
     let written: LogAppended
     do {
-      written = try intake.logs.append(chunks, job: job, stream: stream)
+      written = try intake.settingAside(job, stream) { try intake.logs.append(chunks, job: job, stream: stream) }
     } catch let error as LocalStoreError where error.isFullDisk && intake.log.reserve.release() {
       written = try intake.logs.append(chunks, job: job, stream: stream)
     }

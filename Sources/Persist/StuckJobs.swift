@@ -1,4 +1,6 @@
 import JobletModel
+import LocalStore
+import LogStore
 import Logging
 
 /// Whether more of a job can be taken in while its files can't be written.
@@ -38,14 +40,28 @@ extension Intake {
     return state.unsealedBytes - held < maxUnsealed / 2
   }
 
+  /// Does something with a stream's file. What stands in its place and is not the store's own is moved away, and it is done
+  /// again: nothing of it is lost, and the job goes on.
+  func settingAside<Result>(_ job: JobID, _ stream: StoredStream, _ body: () throws -> Result) throws -> Result {
+    do {
+      return try body()
+    } catch {
+      guard (error as? LocalStoreError)?.isObstacle == true else { throw error }
+      var place: String?
+      do { place = try logs.setAside(job, stream) } catch let second { logger.error("job \(job): \(second)") }
+      guard let place else { throw error }
+      logger.error("job \(job): what stood in the place of its \(stream.name) was moved to \(place): \(error)")
+      return try body()
+    }
+  }
+
   /// The job's files can be written again. Answers who is to be asked for what was turned away.
   func unstick(_ entry: JobEntry, _ state: inout State) -> [any FrameSender] {
     guard entry.isStuck || entry.isUnreadable else { return [] }
     entry.isStuck = false
     entry.isUnreadable = false
     state.stuck.remove(entry.job)
-    defer { entry.askers = [] }
-    return entry.askers
+    return entry.takeAskers()
   }
 
   /// Looks again at the files of jobs that could not be read.

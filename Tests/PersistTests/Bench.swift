@@ -398,6 +398,7 @@ struct Output {
   }
 
   init(_ lines: [[UInt8]], stream: LogStream = .stdout) {
+    guard !lines.isEmpty else { return }
     append(
       LogChunkInfo(
         stream: stream, firstSeq: 1, count: UInt32(lines.count), timestamp: Timestamp(nanoseconds: 1), isPartial: false),

@@ -1,6 +1,7 @@
 import JobletModel
 import JobletWire
 import LogStore
+import NIOCore
 import Persist
 import Testing
 
@@ -65,6 +66,44 @@ import Testing
     }
     #expect(try await connection.request(Frame(FrameHeader(.ping))).header.type == .done)
     await connection.close()
+    try await bench.close()
+  }
+
+  /// Payloads that are no query that makes sense.
+  static let nonsense: [(type: FrameType, payload: String)] = [
+    (.queryLogs, ""), (.queryLogs, "no JSON"), (.queryLogs, "{}"), (.queryLogs, "[1,2,3]"),
+    (.queryLogs, #"{"job":"no UUID"}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":-1}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":99999999999999999999}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"stream":"stdin"}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"tail":-5}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"tail":9000000000}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"offset":-1}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"order":"sideways"}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"regex":"(unclosed"}"#),
+    (.queryLogs, #"{"job":"\#(Bench.job)","after":0,"since":"yesterday"}"#),
+    (.queryMetrics, #"{"job":"\#(Bench.job)","after":0,"interval_ms":1000}"#),
+    (.queryMetrics, #"{"job":"\#(Bench.job)","after":0,"aggregate":"median"}"#),
+    (.queryMetrics, #"{"job":"\#(Bench.job)","after":0,"aggregate":"avg","interval_ms":0}"#),
+    (.listRecords, #"{"limit":0}"#), (.listRecords, #"{"limit":100000}"#),
+  ]
+
+  @Test(arguments: nonsense.indices) func nonsenseIsRefusedWithAReason(index: Int) async throws {
+    let bench = try Bench()
+    let (type, payload) = Self.nonsense[index]
+    let connection = try await bench.query()
+    do {
+      try await connection.send(Frame(FrameHeader(type), payload: ByteBuffer(string: payload)))
+      let reply = try await connection.reply()
+      Issue.record("\(payload) was answered with \(reply.header.type)")
+    } catch let problem as Problem {
+      #expect(!problem.detail.isEmpty)
+    }
+    await connection.close()
+    // Others are served.
+    let other = try await bench.query()
+    #expect(try await other.request(Frame(FrameHeader(.ping))).header.type == .done)
+    await other.close()
     try await bench.close()
   }
 
