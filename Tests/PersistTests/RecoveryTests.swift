@@ -126,7 +126,7 @@ import Testing
     try writer.awaitAck(.record, job, 3)
     await bench.crash()
     let again = try Bench(bench.scratch)
-    #expect(again.records.get(job)?.status == .completed)
+    try await eventually("it is stored") { again.records.get(job)?.status == .completed }
     try await again.close()
   }
 
