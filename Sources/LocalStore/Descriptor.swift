@@ -20,6 +20,16 @@ public enum LocalStoreError: Error, Hashable, Sendable, CustomStringConvertible 
     }
   }
 
+  /// True where something that is not the store's stands in a place of its own.
+  public var isObstacle: Bool {
+    switch self {
+    case .notAFile, .foreign: true
+    case .system(call: "open", path: _, errno: let code):
+      code == ELOOP || code == ENOTDIR || code == EISDIR || code == ENXIO
+    default: false
+    }
+  }
+
   /// True where the disk is full (or a quota is): waiting may help.
   public var isFullDisk: Bool {
     if case .system(_, _, let code) = self { code == ENOSPC || code == EDQUOT } else { false }

@@ -145,6 +145,15 @@ public final class LocalLogStore: LogStore {
     return LogUsage(bytes: found.reduce(0) { $0 + $1.bytes }, lastWrite: lastWrite)
   }
 
+  public func setAside(_ job: JobID, _ stream: StoredStream) throws -> String? {
+    try checkWritable()
+    return try files(job).state.withLock { state in
+      let moved = try root(stream).setAside(job, LogFile.name(stream))
+      if moved != nil { state.files[stream] = nil }
+      return moved
+    }
+  }
+
   public func forget(_ job: JobID) { _ = jobs.withLock { $0.removeValue(forKey: job) } }
 
   public func freeBytes() throws -> Int64? { try min(logs.freeBytes(), metrics.freeBytes()) }

@@ -41,6 +41,11 @@ public protocol LogStore: Sendable {
   /// What a job's data takes. Nil if there is none.
   func usage(_ job: JobID) throws -> LogUsage?
 
+  /// Moves away, with its contents, what stands in a stream's place and is not the store's (a link, a directory, garbage),
+  /// so that ``append(_:job:stream:)`` and ``recover(_:_:logFrom:)`` can go on. Called in their turn.
+  /// - Returns: where it is now; nil if nothing stands in the way.
+  func setAside(_ job: JobID, _ stream: StoredStream) throws -> String?
+
   /// Drops what is only remembered of the job to be faster.
   func forget(_ job: JobID)
 

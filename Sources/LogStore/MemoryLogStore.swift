@@ -64,6 +64,8 @@ public final class MemoryLogStore: LogStore {
     }
   }
 
+  public func setAside(_ job: JobID, _ stream: StoredStream) throws -> String? { nil }
+
   public func forget(_ job: JobID) {}
 
   public func freeBytes() throws -> Int64? { nil }

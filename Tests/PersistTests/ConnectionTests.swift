@@ -90,6 +90,7 @@ import Testing
     func contains(_ job: JobID) throws -> Bool { try inner.contains(job) }
     func storedJobs() throws -> [JobID] { try inner.storedJobs() }
     func usage(_ job: JobID) throws -> LogUsage? { try inner.usage(job) }
+    func setAside(_ job: JobID, _ stream: StoredStream) throws -> String? { try inner.setAside(job, stream) }
     func forget(_ job: JobID) { inner.forget(job) }
     func freeBytes() throws -> Int64? { nil }
   }

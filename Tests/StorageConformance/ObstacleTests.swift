@@ -36,7 +36,7 @@ import Testing
     return precious
   }
 
-  @Test(arguments: Obstacle.allCases, [true, false]) func isLeftAloneAndStopsNoOther(obstacle: Obstacle, isKnown: Bool)
+  @Test(arguments: Obstacle.allCases, [true, false]) func isLeftAloneAndSetAside(obstacle: Obstacle, isKnown: Bool)
     throws
   {
     let store = try bench.fill(members: 3)
@@ -49,7 +49,7 @@ import Testing
     let error = try #require(throws: LocalStoreError.self) {
       try store.append([next], job: Self.job, stream: .stdout)
     }
-    #expect(error.description.contains(bench.path))
+    #expect(error.isObstacle && error.description.contains(bench.path))
     #expect(throws: LocalStoreError.self) { try LocalBench.ask(store, LogQuery(job: Self.job, stream: .stdout)) }
     let report = try #require(try store.verify(Self.job))
     #expect(report.streams.contains { $0.faults.contains { $0.kind == .unreadable } })
@@ -60,10 +60,9 @@ import Testing
     try store.append([LocalBench.chunk(6, count: 5, second: 2)], job: other, stream: .stdout)
     #expect(try store.verify(other)?.isSound == true)
 
-    // Whoever put it there takes it away again; the job goes on.
-    let place = obstacle == .jobLink || obstacle == .jobFile ? bench.directory : bench.file
-    let moved = bench.path + "/moved"
-    #expect(rename(place, moved) == 0)
+    let moved = try #require(try store.setAside(Self.job, .stdout))
+    #expect(moved.contains(".aside-1"))
+    #expect(try store.setAside(Self.job, .stdout) == nil)
     try store.append([next], job: Self.job, stream: .stdout)
     try store.sync(Self.job)
     #expect(try LocalBench.ask(store, LogQuery(job: Self.job)).seqs == Array(31...35))
@@ -81,6 +80,7 @@ import Testing
       try bench.write(torn, to: bench.file)
       let fresh = try bench.open()
       #expect(try LocalBench.ask(fresh, LogQuery(job: Self.job)).seqs.isEmpty)
+      #expect(try fresh.setAside(Self.job, .stdout) == nil)
       #expect(try fresh.recover(Self.job, .stdout, logFrom: 1)?.bytes == torn.count)
       try fresh.append([LocalBench.chunk(1, count: 10, second: 0)], job: Self.job, stream: .stdout)
       #expect(bench.bytes(bench.file) == whole)
@@ -111,6 +111,7 @@ import Testing
     }
     #expect(throws: LocalStoreError.self) { try reader.delete(Self.job) }
     #expect(throws: LocalStoreError.self) { try reader.recover(Self.job, .stdout, logFrom: 1) }
+    #expect(throws: LocalStoreError.self) { try reader.setAside(Self.job, .stdout) }
     #expect(try LocalBench.ask(reader, LogQuery(job: Self.job)).seqs == Array(1...20))
     rmdir(bench.path + "/metrics")
     #expect(try bench.reader().lastSeq(Self.job, .metrics) == 0)
