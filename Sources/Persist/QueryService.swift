@@ -204,28 +204,17 @@ private final class StoredScan: @unchecked Sendable {
 
 extension Intake {
   /// Opens what a query may read: members and the lines that wait in memory, as one.
+  ///
+  /// The streams are opened one after the other while lines go on coming. Without an end in common the later one would have
+  /// lines behind some that the earlier one lacks, and who asks on behind the last line would never see those.
   func scanner(_ query: LogQuery) throws -> LogScanner {
-    // The streams are opened one after the other while lines go on coming. Without an end in common the later one would have
-    // lines behind some that the earlier one lacks, and who asks on behind the last line would never see those.
-    var query = query
-    query.through = min(query.through ?? .max, try visibleSeq(query.job))
-    return try LogScanner(query, open: pages(of: query.job))
-  }
-
-  /// A number up to which all lines that are not lost can be read from now on.
-  private func visibleSeq(_ job: JobID) throws -> UInt64 {
-    if let applied = appliedSeq(job, .lines) { return applied }
-    return try StoredStream.logs.map { try lastStored(job, $0) }.max() ?? 0
-  }
-
-  private func lastStored(_ job: JobID, _ stream: StoredStream) throws -> UInt64 {
-    let pages = try logs.pages(job, stream, LogRange(), .descending)
     while true {
-      switch try pages.next() {
-      case .page(let info): return info.lastSeq
-      case .working: continue
-      case .end: return 0
-      }
+      let applied = appliedSeq(query.job, .lines)
+      var bounded = query
+      if let applied { bounded.through = min(query.through ?? .max, applied) }
+      let scanner = try LogScanner(bounded, open: pages(of: query.job))
+      // A job that nobody writes needs no such end; one that came to life meanwhile does.
+      if applied != nil || appliedSeq(query.job, .lines) == nil { return scanner }
     }
   }
 

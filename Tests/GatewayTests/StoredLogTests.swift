@@ -131,7 +131,7 @@ import Testing
       await f.persist.store(record.id, 1...40_000, String(repeating: "x", count: 1000))
       let response = try await f.open("/v1/jobs/\(record.id)/logs\(query)", accept: "application/x-ndjson")
       // Nobody reads: the query is given up, so that nothing is held for who may never come back.
-      try await f.until("the query was begun") { await f.persist.queries.count == 1 }
+      try await f.until("a query was begun") { await f.persist.queries.count >= 1 }
       try await f.until("it is let go") { await f.persist.answering == 0 }
       var rest: [UInt8] = []
       var seqs: [UInt64] = []
