@@ -99,6 +99,7 @@ struct Sealer: Sendable {
       if all { entry.sealsAll = true }
       entry.isStuck = true
       state.stuck.insert(entry.job)
+      intake.monitor.signal(.space)  // what it holds does not count any more for those who wait
       state.lastSealFailure = "\(failure)"
       if (failure as? LocalStoreError)?.isFullDisk == true { state.isShortOfDisk = true }
       return []

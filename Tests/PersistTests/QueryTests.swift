@@ -19,7 +19,7 @@ import Testing
 
   @Test func opensTheGate() async throws {
     let bench = try Bench()
-    try await PersistGate.wait(querySocket: bench.scratch.path + "/query.sock", tries: 1, logger: bench.journal.logger)
+    try await PersistGate.wait(querySocket: bench.scratch.path + "/query.sock", tries: 10, logger: bench.journal.logger)
     try await bench.close()
   }
 
