@@ -184,7 +184,10 @@ extension SystemTests {
           return output.text.hasSuffix("503") ? output.text : nil
         }
         #expect(ready.contains("persist.retention.min_free"), "\(ready)")
-        #expect(try await Systemd.property("joblet-persist.service", "StatusText").contains("no new jobs"))
+        // A reload's own sentence stands there for up to ten seconds.
+        try await eventually("the status says it") {
+          try await Systemd.property("joblet-persist.service", "StatusText").contains("no new jobs")
+        }
         let journal = try await Systemd.journal("joblet-persist.service", after: cursor)
         #expect(journal.components(separatedBy: "new jobs are refused").count == 2, "\(journal)")
         // The running job's output still comes.
