@@ -53,12 +53,13 @@ import Testing
     bench.engine.apply(retention)
     let told = try await Self.nextCondition(idle)
     #expect(!told.acceptsJobs && told.reason?.contains("persist.retention.min_free") == true)
-    #expect(try await ping().condition == told)
+    // The words follow the free space, which others change.
+    #expect(try await !ping().condition.acceptsJobs)
     #expect(bench.journal.all.filter { $0.contains("new jobs are refused") }.count == 1)
     let late = try Writer(bench.scratch.path + "/ipc.sock", hello: false)
     try late.send(.hello, json: Hello(software: "late"))
     #expect(try late.next()?.header.type == .hello)
-    #expect(try await Self.nextCondition(late) == told)
+    #expect(try await !Self.nextCondition(late).acceptsJobs)
     // What runs goes on.
     let output = Output(seed: 61, chunks: 20)
     try late.send(Bench.job, output.chunks)
