@@ -64,7 +64,9 @@ extension SystemTests {
 
       // A byte that changed is found, by its file and place, and the rest can still be read.
       let file = "\(Installed.logs)/\(job.id)/stderr.log.gz"
-      try await Shell.must("printf '\\377' | dd of=\(file) bs=1 seek=200 conv=notrunc status=none")
+      try await Shell.must(
+        "byte=$(od -An -tu1 -j200 -N1 \(file)); printf \"\\\\$(printf %03o $((byte ^ 255)))\" | dd of=\(file) bs=1 seek=200 conv=notrunc status=none"
+      )
       let faulty = try await Shell.run("\(Self.persist) verify \(job.id)")
       #expect(faulty.status == 1)
       #expect(faulty.text.contains("FAULTY") && faulty.text.contains(file), "\(faulty.text)")
