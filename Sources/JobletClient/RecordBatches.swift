@@ -108,11 +108,11 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
               "an event '\(event.name)' can't be read: \(String(decoding: event.data.prefix(120), as: UTF8.self))")
           }
           // A record that came before is not shown twice, whatever the other side thinks of our cursor.
-          guard progress.isNew(record.number, isDescending: request.isDescending) else { continue }
+          guard progress.isNew(record.number, isDescending: request.isReversed) else { continue }
           events.append(.record(record))
         case "gap":
           let gap = try decode(StreamGap.self, event)
-          progress.pass(gap.from, gap.to, isDescending: request.isDescending)
+          progress.pass(gap.from, gap.to, isDescending: request.isReversed)
           events.append(.gap(from: gap.from, to: gap.to))
         case "end":
           events.append(.end(try decode(JobEnd.self, event)))
@@ -156,7 +156,7 @@ private struct StreamGap: Decodable {
 }
 
 /// How far a stream has come, for the case that it breaks.
-struct StreamProgress: Sendable {
+package struct StreamProgress: Sendable {
   /// The number of the last record that came.
   private(set) var lastID: UInt64?
   /// How many came.

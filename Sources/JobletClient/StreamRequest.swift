@@ -1,11 +1,15 @@
 import JobletModel
 
 /// What a stream of a job's records is asked for.
-protocol StreamRequest: Sendable {
+package protocol StreamRequest: Sendable {
   /// The last part of its path.
   var path: String { get }
   var follow: Bool { get }
-  var isDescending: Bool { get }
+  var since: String? { get set }
+  var until: String? { get set }
+  var isReversed: Bool { get set }
+  var limit: Int? { get set }
+  var offset: Int? { get set }
   /// The URL's query, of a stream that has come so far.
   func query(_ progress: StreamProgress) -> String
 }
@@ -36,11 +40,10 @@ public struct LogRequest: StreamRequest, Hashable {
 
   public init(follow: Bool = false) { self.follow = follow }
 
-  var path: String { "logs" }
-  var isDescending: Bool { isReversed }
+  package var path: String { "logs" }
 
   /// A resumed stream is told by `Last-Event-ID` where to go on; what `tail` and `offset` asked for came before.
-  func query(_ progress: StreamProgress) -> String {
+  package func query(_ progress: StreamProgress) -> String {
     var query = URLQuery()
     if follow { query.add("follow", "true") }
     query.add("stream", stream?.name)
@@ -80,10 +83,9 @@ public struct MetricRequest: StreamRequest, Hashable {
 
   public init(follow: Bool = false) { self.follow = follow }
 
-  var path: String { "metrics" }
-  var isDescending: Bool { isReversed }
+  package var path: String { "metrics" }
 
-  func query(_ progress: StreamProgress) -> String {
+  package func query(_ progress: StreamProgress) -> String {
     var query = URLQuery()
     if follow { query.add("follow", "true") }
     query.add("after", after.map { "\($0)" })

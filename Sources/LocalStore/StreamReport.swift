@@ -74,4 +74,12 @@ public struct JobReport: Hashable, Sendable {
   public static let maxMissing = 100
 
   public var isSound: Bool { missingRuns == 0 && streams.allSatisfy(\.isSound) }
+
+  /// Looks for missing numbers in what `open` gives of these streams, in place of what was found before.
+  package mutating func findMissing(_ streams: [StoredStream], open: OpenPages) throws {
+    let lines = try ContinuityCheck(streams.filter { $0 != .metrics }, open: open).runs(atMost: JobReport.maxMissing)
+    let samples = try ContinuityCheck(streams.filter { $0 == .metrics }, open: open).runs(atMost: JobReport.maxMissing)
+    (missingLines, missingSamples) = (lines.found, samples.found)
+    missingRuns = lines.count + samples.count
+  }
 }

@@ -20,23 +20,8 @@ extension LocalLogStore {
       }
     }
     let readable = report.streams.filter { !$0.faults.contains { $0.kind == .unreadable } }.map(\.stream)
-    report.missingLines = try missing(job, readable.filter { $0 != .metrics }, &report.missingRuns)
-    report.missingSamples = try missing(job, readable.filter { $0 == .metrics }, &report.missingRuns)
+    try report.findMissing(readable) { [try pages(job, $0, $1, $2)] }
     return report
-  }
-
-  private func missing(_ job: JobID, _ streams: [StoredStream], _ count: inout Int) throws -> [ClosedRange<UInt64>] {
-    let check = try ContinuityCheck(streams) { [try pages(job, $0, $1, $2)] }
-    var found: [ClosedRange<UInt64>] = []
-    while true {
-      switch try check.next() {
-      case .missing(let run):
-        count += 1
-        if found.count < JobReport.maxMissing { found.append(run) }
-      case .working: continue
-      case .end: return found
-      }
-    }
   }
 
   /// Checks one file: the chain of headers, every member's checksum, and every line in it. Nil if there is no such file.

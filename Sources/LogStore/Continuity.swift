@@ -21,6 +21,21 @@ public final class ContinuityCheck {
       try streams.map { try open($0, range, .ascending) }, conditions: LineConditions(range: range), order: .ascending)
   }
 
+  /// Goes on to the end and collects the missing runs: the first `limit` of them, and how many there are.
+  public func runs(atMost limit: Int) throws -> (found: [ClosedRange<UInt64>], count: Int) {
+    var found: [ClosedRange<UInt64>] = []
+    var count = 0
+    while true {
+      switch try next() {
+      case .missing(let run):
+        count += 1
+        if found.count < limit { found.append(run) }
+      case .working: continue
+      case .end: return (found, count)
+      }
+    }
+  }
+
   public func next() throws -> Step {
     var budget = WorkBudget()
     while true {

@@ -32,7 +32,7 @@ extension Intake {
   }
 
   /// Under the order: nothing of the job comes between the look at what it has and the batch that has it again.
-  private func carryForward(_ job: JobID) throws(PersistError) {
+  private func carryForward(_ job: JobID) throws {
     let chunks = monitor.withLock { state -> [LogChunk] in
       guard let entry = state.jobs[job], entry.isStuck, entry.unsyncedSegment == nil else { return [] }
       return StoredStream.allCases.flatMap { entry[$0].all }
@@ -41,21 +41,12 @@ extension Intake {
     var bytes: [UInt8] = []
     bytes.reserveCapacity(chunks.reduce(0) { $0 + FrameHeader.byteCount + $1.length })
     for chunk in chunks { bytes.append(carrying: chunk, of: job) }
-    let written = try log.append(parts: bytes)
+    let written = try bytes.withUnsafeBytes { try log.append([$0]) }
     monitor.withLock { state in
       guard let entry = state.jobs[job] else { return }
       for stream in StoredStream.allCases { entry[stream].moveSegments(to: written.segment) }
     }
     logger.notice("job \(job): \(bytes.count) bytes of lines that can't be stored yet were written to the log's end")
-  }
-}
-
-extension WriteAheadLog {
-  fileprivate func append(parts bytes: [UInt8]) throws(PersistError) -> (batch: UInt64, segment: UInt64) {
-    let outcome = bytes.withUnsafeBytes { part -> Result<(batch: UInt64, segment: UInt64), PersistError> in
-      do throws(PersistError) { return .success(try append([part])) } catch { return .failure(error) }
-    }
-    return try outcome.get()
   }
 }
 

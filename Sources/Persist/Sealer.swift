@@ -81,7 +81,8 @@ struct Sealer: Sendable {
   }
 
   private func finish(_ reference: JobEntryReference, _ all: Bool, _ failure: (any Error)?) {
-    if let failure, let job = intake.monitor.withLock({ _ in reference.entry?.job }) {
+    guard let job = intake.monitor.withLock({ _ in reference.entry?.job }) else { return }
+    if let failure {
       intake.logger.error(
         "can't seal lines of job \(job): \(failure); they stay in memory and in the log, and it is tried again")
     }
@@ -104,8 +105,6 @@ struct Sealer: Sendable {
       if (failure as? LocalStoreError)?.isFullDisk == true { state.isShortOfDisk = true }
       return []
     }
-    for asker in askers { asker.askAgain(for: askerJob(reference)) }
+    for asker in askers { asker.askAgain(for: job) }
   }
-
-  private func askerJob(_ reference: JobEntryReference) -> JobID { reference.entry?.job ?? .none }
 }

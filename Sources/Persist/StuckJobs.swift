@@ -21,13 +21,17 @@ struct TurnAwayPolicy {
       return
     }
     // All stuck jobs together leave half of the memory to those that are not.
-    let held = state.stuck.reduce(0) { $0 + (state.jobs[$1]?.bytes ?? 0) }
-    isCrowded = isLogHalfFull || held >= maxUnsealed / 2
+    isCrowded = isLogHalfFull || state.stuckBytes >= maxUnsealed / 2
   }
 
   func turnsAway(_ entry: JobEntry) -> Bool {
     entry.isUnreadable || entry.isStuck && (isCrowded || entry.bytes >= share)
   }
+}
+
+extension Intake.State {
+  /// What jobs hold in memory whose files can't be written.
+  fileprivate var stuckBytes: Int { stuck.reduce(0) { $0 + (jobs[$1]?.bytes ?? 0) } }
 }
 
 extension Intake {
@@ -36,8 +40,7 @@ extension Intake {
     if state.unsealedBytes < maxUnsealed { return true }
     guard !state.stuck.isEmpty else { return false }
     // A job that filled the memory before its first seal failed must not stop the others by that: they have half as much.
-    let held = state.stuck.reduce(0) { $0 + (state.jobs[$1]?.bytes ?? 0) }
-    return state.unsealedBytes - held < maxUnsealed / 2
+    return state.unsealedBytes - state.stuckBytes < maxUnsealed / 2
   }
 
   /// Does something with a stream's file. What stands in its place and is not the store's own is moved away, and it is done

@@ -54,8 +54,7 @@ public struct JobLog: AsyncParsableCommand {
       throw StreamOptions.wrong("--tail \(tail)", "allowed is 0 to \(JobLog.tailRange.upperBound)")
     }
     (request.filter, request.regex, request.tail) = (filter, regex, tail)
-    (request.since, request.until, request.isReversed) = (options.since, options.until, options.reverse)
-    (request.limit, request.offset) = (options.limit, options.offset)
+    options.apply(to: &request)
     return request
   }
 

@@ -52,8 +52,7 @@ public struct JobMetrics: AsyncParsableCommand {
       }
     }
     request.interval = interval
-    (request.since, request.until, request.isReversed) = (options.since, options.until, options.reverse)
-    (request.limit, request.offset) = (options.limit, options.offset)
+    options.apply(to: &request)
     return request
   }
 

@@ -1,4 +1,5 @@
 import ArgumentParser
+import JobletClient
 import JobletModel
 
 /// The options that 'rnx job log' and 'rnx job metrics' have in common.
@@ -39,6 +40,11 @@ public struct StreamOptions: ParsableArguments {
     guard let (name, _) = (given + more).first(where: \.1) else { return }
     throw StreamOptions.wrong(
       "\(name) with --follow", "following goes on until the job has ended, so it is allowed without it only")
+  }
+
+  func apply<Request: StreamRequest>(to request: inout Request) {
+    (request.since, request.until, request.isReversed) = (since, until, reverse)
+    (request.limit, request.offset) = (limit, offset)
   }
 
   static func wrong(_ option: String, _ why: String) -> Failure {

@@ -34,33 +34,10 @@ public struct VerifyCommand: Sendable {
         continue
       }
       // What the files miss may be waiting in the log.
-      if report.missingRuns > 0 { try stored.findMissing(&report) }
+      if report.missingRuns > 0 { try report.findMissing(StoredStream.allCases, open: stored.open) }
       try table.add(report)
     }
     return try table.end()
-  }
-}
-
-extension StoredJob {
-  /// Looks again for missing numbers, with the lines that only the write-ahead log has.
-  fileprivate func findMissing(_ report: inout JobReport) throws {
-    report.missingRuns = 0
-    report.missingLines = try missing(StoredStream.logs, &report.missingRuns)
-    report.missingSamples = try missing([.metrics], &report.missingRuns)
-  }
-
-  private func missing(_ streams: [StoredStream], _ count: inout Int) throws -> [ClosedRange<UInt64>] {
-    let check = try ContinuityCheck(streams, open: open)
-    var found: [ClosedRange<UInt64>] = []
-    while true {
-      switch try check.next() {
-      case .missing(let run):
-        count += 1
-        if found.count < JobReport.maxMissing { found.append(run) }
-      case .working: continue
-      case .end: return found
-      }
-    }
   }
 }
 
