@@ -49,6 +49,7 @@ struct Replay {
   }
 
   private mutating func replay(_ segment: (number: UInt64, path: String, size: Int), isLast: Bool) throws {
+    var end = segment.size
     try MappedSegment.with(segment.path) { bytes in
       guard LogSegment.isHeader(bytes, of: segment.number) else {
         summary.tornBytes += bytes.count
@@ -58,8 +59,11 @@ struct Replay {
       var offset = LogSegment.headerLength
       while true {
         switch LogSegment.place(bytes, at: offset) {
-        case .end: return
+        case .end:
+          end = offset
+          return
         case .torn:
+          end = offset
           summary.tornBytes += written(bytes, from: offset)
           report(segment.path, offset, isLast: isLast)
           return
@@ -77,6 +81,9 @@ struct Replay {
         }
       }
     }
+    // What was reserved, and what is torn, goes: nothing is written to it any more, and a later start that finds it before
+    // others must not take its end for damage.
+    if isLast, end < segment.size { try intake.log.cut(segment.number, to: end) }
   }
 
   /// Finds the jobs whose lines were carried forward, and the last batch that did so: see ``Intake/carryForward(through:)``.
@@ -103,7 +110,7 @@ struct Replay {
   private func report(_ path: String, _ offset: Int, isLast: Bool) {
     if isLast {
       intake.logger.warning(
-        "\(path) ends in a torn batch at \(offset): it was never acknowledged as safe, and is left out")
+        "\(path) ends in a torn batch at \(offset): it was never acknowledged as safe, and is cut off")
     } else {
       intake.logger.error("\(path) is damaged at \(offset): what stood behind it in this segment is left out")
     }

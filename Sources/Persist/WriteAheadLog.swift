@@ -89,6 +89,15 @@ final class WriteAheadLog: Sendable {
     state.sizes[segment] = size
   }
 
+  /// Cuts what is behind the last whole batch off a segment of an earlier process.
+  func cut(_ segment: UInt64, to length: Int) throws(PersistError) {
+    let file = try LogFileHandle("\(directory.path)/\(LogSegment.name(segment))", flags: O_RDWR, faults: faults)
+    guard ftruncate(file.raw, off_t(length)) == 0 else {
+      throw .system(call: "truncate", path: file.path, errno: errno)
+    }
+    state.withLock { setSize(length, of: segment, &$0) }
+  }
+
   /// Says where numbering goes on after a replay.
   func resume(nextBatch: UInt64) { state.withLock { $0.nextBatch = max($0.nextBatch, nextBatch) } }
 
