@@ -116,7 +116,10 @@ public struct Configuration: Sendable, Equatable {
     /// First host ID and how many: the pool that jobs' user namespaces are cut from, 65,536 each.
     public var idPool = IDPool(first: 1_879_048_192, count: 268_435_456)
     public var seccomp = "default"
+    /// `auto`: where the kernel has it, `required`: or exec does not start, `off`.
     public var landlock = "auto"
+    /// How many sandboxes wait made for the next jobs; 0 = none.
+    public var prepared = 8
 
     public struct IDPool: Sendable, Equatable {
       public var first: UInt32

@@ -127,8 +127,9 @@ extension Configuration.Isolation {
     let allowed = "FIRST:COUNT, host IDs above 65535 that no user has, COUNT a multiple of 65536"
     section.string("id_pool", into: &text, allowed: allowed) { IDPool($0) != nil }
     if let pool = IDPool(text) { idPool = pool }
-    section.choice("seccomp", into: &seccomp, ["default"])
-    section.choice("landlock", into: &landlock, ["auto"])
+    section.choice("seccomp", into: &seccomp, SeccompProfile.allCases.map(\.rawValue))
+    section.choice("landlock", into: &landlock, ["auto", "required", "off"])
+    section.int("prepared", into: &prepared, 0...256)
   }
 }
 

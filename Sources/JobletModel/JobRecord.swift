@@ -35,6 +35,8 @@ public enum JobReason: String, Codable, Sendable, CaseIterable, Hashable {
   case timeout
   /// It never ran: ``JobRecord/message`` names the step and the error.
   case setupFailed = "setup_failed"
+  /// It made a system call that no job has a use for; ``JobRecord/message`` names the call.
+  case seccompViolation = "seccomp_violation"
   /// Its PID 1 died without saying how the job ended, so nobody knows.
   case initLost = "init_lost"
   case nodeRestarted = "node_restarted"
@@ -80,6 +82,8 @@ public struct JobRecord: Codable, Hashable, Sendable, Identifiable {
   public var limits: Limits
   public var timeout: String?
   public var labels: [String: String]
+  /// The profile of system calls it runs under, one of ``SeccompProfile``; absent in a record from before there were several.
+  public var seccomp: String?
   public var status: JobStatus
   public var exitCode: Int?
   /// The number of the signal that ended it.
@@ -105,6 +109,7 @@ public struct JobRecord: Codable, Hashable, Sendable, Identifiable {
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case id, name, command, args, env, limits, timeout, labels, status, signal, reason, message, owner, version, usage
+    case seccomp
     case secretEnv = "secret_env"
     case exitCode = "exit_code"
     case createdAt = "created_at"
@@ -128,6 +133,7 @@ public struct JobRecord: Codable, Hashable, Sendable, Identifiable {
     limits = request.limits
     timeout = request.timeout
     labels = request.labels
+    seccomp = request.seccomp
     self.status = status
     self.createdAt = createdAt
     self.nodeID = nodeID

@@ -14,16 +14,19 @@ public struct JobRequest: Codable, Hashable, Sendable {
   public var labels: [String: String]
   /// One pipe for stdout and stderr, where true order between them matters; all lines are then `stdout`.
   public var merge: Bool
+  /// The profile of system calls the job asks for, one of ``SeccompProfile``: the node's own or a stricter one. Absent means
+  /// the node's (`isolation.seccomp`).
+  public var seccomp: String?
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
-    case command, args, env, limits, name, timeout, labels, merge
+    case command, args, env, limits, name, timeout, labels, merge, seccomp
     case secretEnv = "secret_env"
   }
 
   public init(
     command: String, args: [String] = [], env: [String: String] = [:], secretEnv: [String: String] = [:],
     limits: Limits = Limits(), name: String? = nil, timeout: String? = nil, labels: [String: String] = [:],
-    merge: Bool = false
+    merge: Bool = false, seccomp: String? = nil
   ) {
     self.command = command
     self.args = args
@@ -34,6 +37,7 @@ public struct JobRequest: Codable, Hashable, Sendable {
     self.timeout = timeout
     self.labels = labels
     self.merge = merge
+    self.seccomp = seccomp
   }
 
   public init(from decoder: any Decoder) throws {
@@ -48,41 +52,8 @@ public struct JobRequest: Codable, Hashable, Sendable {
     timeout = try container.decodeIfPresent(String.self, forKey: .timeout)
     labels = try container.decodeIfPresent([String: String].self, forKey: .labels) ?? [:]
     merge = try container.decodeIfPresent(Bool.self, forKey: .merge) ?? false
+    seccomp = try container.decodeIfPresent(String.self, forKey: .seccomp)
   }
-}
-
-/// A job's resource limits. Absent means the node's default; the node's own bounds hold in any case.
-public struct Limits: Codable, Hashable, Sendable {
-  /// CPU time per wall time in percent of one core: 50 is half a core, 200 two cores. 1 to 100,000 (`cpu.max`).
-  public var cpuPercent: Int?
-  /// Memory in MiB, swap not allowed on top. 1 to 16,777,216 (`memory.max`).
-  public var memoryMB: Int?
-  /// Processes and threads together. 1 to 4,194,304 (`pids.max`).
-  public var pids: Int?
-
-  public enum CodingKeys: String, CodingKey, CaseIterable {
-    case cpuPercent = "cpu_percent"
-    case memoryMB = "memory_mb"
-    case pids
-  }
-
-  public init(cpuPercent: Int? = nil, memoryMB: Int? = nil, pids: Int? = nil) {
-    self.cpuPercent = cpuPercent
-    self.memoryMB = memoryMB
-    self.pids = pids
-  }
-
-  public init(from decoder: any Decoder) throws {
-    try decoder.refuseUnknownFields(CodingKeys.self)
-    let container = try decoder.container(keyedBy: CodingKeys.self)
-    cpuPercent = try container.decodeIfPresent(Int.self, forKey: .cpuPercent)
-    memoryMB = try container.decodeIfPresent(Int.self, forKey: .memoryMB)
-    pids = try container.decodeIfPresent(Int.self, forKey: .pids)
-  }
-
-  public static let cpuPercentRange = 1...100_000
-  public static let memoryMBRange = 1...16_777_216
-  public static let pidsRange = 1...4_194_304
 }
 
 extension JobRequest {
@@ -117,9 +88,12 @@ extension JobRequest {
         field: "args",
         message: "command, args and env are \(total) bytes together; at most \(Self.maxTotalBytes) are allowed")
     }
-    try checkRange("limits.cpu_percent", limits.cpuPercent, Limits.cpuPercentRange)
-    try checkRange("limits.memory_mb", limits.memoryMB, Limits.memoryMBRange)
-    try checkRange("limits.pids", limits.pids, Limits.pidsRange)
+    try limits.validate()
+    if let seccomp, SeccompProfile(rawValue: seccomp) == nil {
+      throw ValidationError(
+        field: "seccomp",
+        message: "'\(seccomp.prefix(64))' is no profile; allowed is \(SeccompProfile.allowed)")
+    }
     if let name {
       guard !name.isEmpty, name.utf8.count <= 128,
         name.unicodeScalars.allSatisfy({ $0.value >= 0x20 && $0.value != 0x7F })
@@ -160,11 +134,5 @@ extension JobRequest {
       try checkString("\(field).\(name.prefix(64))", name)
       try checkString("\(field).\(name.prefix(64))", value)
     }
-  }
-
-  private func checkRange(_ field: String, _ value: Int?, _ range: ClosedRange<Int>) throws(ValidationError) {
-    guard let value, !range.contains(value) else { return }
-    throw ValidationError(
-      field: field, message: "\(value) is out of range; allowed is \(range.lowerBound) to \(range.upperBound)")
   }
 }

@@ -58,6 +58,11 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   /// follower of a job's samples. `after` and the state's numbers count samples.
   case metricOutput = 39
 
+  /// Job in the header, [``JobletModel/Caller``] → `record`: the job's processes are frozen.
+  case pause = 40
+  /// Job in the header, [``JobletModel/Caller``] → `record`: they go on.
+  case resume = 41
+
   // Replies.
   /// The request is answered in full; the payload is JSON of what the request's type says, or empty.
   case done = 64

@@ -24,6 +24,7 @@ public enum ExitCodes {
     case (_, .timeout): "the job was ended by its time-out"
     case (_, .oomKilled): "the job was killed: it used more memory than its limit"
     case (_, .setupFailed): "the job could not be started"
+    case (_, .seccompViolation): "the job was killed: it made a system call that no job may make"
     case (_, .initLost): "the job's supervisor died, so how the job ended is not known"
     case (_, .nodeRestarted): "the node restarted while the job ran"
     case (_, .nodeLost): "the node that ran the job is gone"

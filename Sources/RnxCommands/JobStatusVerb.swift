@@ -59,6 +59,7 @@ package enum JobSheet {
     case .oomKilled: text += ": killed, it used more memory than its limit"
     case .timeout: text += ": its time-out fired"
     case .setupFailed: text += ": it could not be started"
+    case .seccompViolation: text += ": killed, it made a system call that no job may make"
     case .initLost: text += ": its supervisor died, how it ended is not known"
     case .nodeRestarted: text += ": the node restarted"
     case .nodeLost: text += ": the node is gone"

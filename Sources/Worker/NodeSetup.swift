@@ -51,6 +51,10 @@ struct NodeSetup: Sendable {
       throw SetupError(
         description: "joblet.defaultIoLimit: limits on I/O are not supported by this version; set it to 0")
     }
+    guard configuration.isolation.landlock != "required" else {
+      throw SetupError(
+        description: "isolation.landlock: required is not supported by this version; set it to auto or off")
+    }
     guard configuration.network.defaultNetwork == "none" else {
       throw SetupError(
         description:

@@ -78,6 +78,14 @@ package struct WorkerSettings: Sendable {
         "\(need.field): this node does not offer the cgroup controller '\(need.controller.rawValue)', so no such limit can be held",
         field: need.field)
     }
+    let unsupported: [(asked: Bool, field: String)] = [
+      (request.limits.cpuWeight != nil, "limits.cpu_weight"), (request.limits.cpuCores != nil, "limits.cpu_cores"),
+      (request.limits.memoryHighMB != nil, "limits.memory_high_mb"), (request.limits.ioBps != nil, "limits.io_bps"),
+      (request.seccomp != nil && request.seccomp != SeccompProfile.default.rawValue, "seccomp"),
+    ]
+    for entry in unsupported where entry.asked {
+      throw Problem(.invalidField, "\(entry.field): this node does not support it", field: entry.field)
+    }
     request.limits.cpuPercent = request.limits.cpuPercent ?? defaults.cpuPercent
     request.limits.memoryMB = request.limits.memoryMB ?? defaults.memoryMB
     request.limits.pids = request.limits.pids ?? defaults.pids

@@ -23,7 +23,7 @@ func refusal(_ text: String) -> String {
       server: {nodeId: node-1, address: "::1", port: 443, tls: {min_version: "1.2"}, timeouts: {idle: 5m, drain: 0}}
       joblet: {defaultCpuLimit: 150, jobTimeout: 2h, maxConcurrentJobs: 8}
       filesystem: {allowedMounts: [/usr, /opt/tools], tmpSize: 512KiB}
-      isolation: {id_pool: "65536:131072"}
+      isolation: {id_pool: "65536:131072", seccomp: strict, landlock: required, prepared: 0}
       ipc: {buffer_size: 20, reconnect_delay: 100ms}
       persist:
         wal: {fsync: always, max_size: 1GB}
@@ -42,6 +42,8 @@ func refusal(_ text: String) -> String {
     #expect(configuration.filesystem.allowedMounts == ["/usr", "/opt/tools"])
     #expect(configuration.filesystem.tmpSize == 512 << 10)
     #expect(configuration.isolation.idPool == .init(first: 65_536, count: 131_072))
+    #expect(configuration.isolation.seccomp == "strict" && configuration.isolation.landlock == "required")
+    #expect(configuration.isolation.prepared == 0)
     #expect(configuration.ipc.reconnectDelay == .milliseconds(100))
     #expect(configuration.persist.wal.fsync == .always)
     #expect(configuration.persist.wal.maxSize == 1_000_000_000)

@@ -9,10 +9,14 @@ import Testing
 
   @Test func readsTheWholeForm() throws {
     let request = try Self.decode(
-      #"{"command":"sh","args":["-c","true"],"env":{"A":"1"},"secret_env":{"B":"2"},"limits":{"cpu_percent":50,"memory_mb":64,"pids":32},"timeout":"30s"}"#
+      #"{"command":"sh","args":["-c","true"],"env":{"A":"1"},"secret_env":{"B":"2"},"limits":{"cpu_percent":50,"cpu_weight":200,"cpu_cores":"0-3,6","memory_mb":64,"memory_high_mb":64,"io_bps":1048576,"pids":32},"timeout":"30s","seccomp":"strict"}"#
     )
     #expect(try request.validate() == .seconds(30))
-    #expect(request.limits == Limits(cpuPercent: 50, memoryMB: 64, pids: 32))
+    #expect(
+      request.limits
+        == Limits(
+          cpuPercent: 50, cpuWeight: 200, cpuCores: "0-3,6", memoryMB: 64, memoryHighMB: 64, ioBps: 1 << 20, pids: 32))
+    #expect(request.seccomp == "strict")
     let record = JobRecord(
       id: JobID(node: 1), request: request, status: .queued, createdAt: .now(), nodeID: "n", owner: "o")
     let json = String(decoding: try JSONEncoder().encode(record), as: UTF8.self)
@@ -38,6 +42,12 @@ import Testing
     (#"{"command":"a","limits":{"pids":0}}"#, "limits.pids", "1 to 4194304"),
     (#"{"command":"a","limits":{"cpu_percent":100001}}"#, "limits.cpu_percent", "1 to 100000"),
     (#"{"command":"a","limits":{"memory_mb":-1}}"#, "limits.memory_mb", "1 to 16777216"),
+    (#"{"command":"a","limits":{"cpu_weight":0}}"#, "limits.cpu_weight", "1 to 10000"),
+    (#"{"command":"a","limits":{"memory_high_mb":0}}"#, "limits.memory_high_mb", "1 to 16777216"),
+    (#"{"command":"a","limits":{"memory_mb":5,"memory_high_mb":6}}"#, "limits.memory_high_mb", "over limits.memory_mb"),
+    (#"{"command":"a","limits":{"io_bps":4095}}"#, "limits.io_bps", "4096 to 1125899906842624"),
+    (#"{"command":"a","limits":{"cpu_cores":"3-1"}}"#, "limits.cpu_cores", "reversed"),
+    (#"{"command":"a","seccomp":"none"}"#, "seccomp", "strict, default, compat"),
     (#"{"command":"a","timeout":"soon"}"#, "timeout", "30s"),
     (#"{"command":"a","timeout":"0"}"#, "timeout", "1ms to 365d"),
     (#"{"command":"a","env":{"A=B":"x"}}"#, "env.A=B", "'='"),

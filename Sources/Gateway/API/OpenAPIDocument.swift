@@ -538,12 +538,26 @@ components:
           type: boolean
           default: false
           description: One pipe for stdout and stderr, where true order between them matters; all lines are then `stdout`.
+        seccomp:
+          type: string
+          enum: [strict, default, compat]
+          description: The profile of system calls, the node's own or a stricter one; absent means the node's. From the strictest on.
     Limits:
       type: object
+      description: In a request what is asked for, in a record what is applied, the node's defaults filled in.
       additionalProperties: false
       properties:
         cpu_percent: {type: integer, minimum: 1, maximum: 100000, description: Percent of one core.}
+        cpu_weight: {type: integer, minimum: 1, maximum: 10000, description: "The job's share of a busy CPU, beside a job of weight 100."}
+        cpu_cores:
+          type: string
+          maxLength: 4096
+          pattern: "^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$"
+          description: The CPUs it may run on, each once; all of them must be online and the node's to give.
+          examples: ["0-3,6"]
         memory_mb: {type: integer, minimum: 1, maximum: 16777216, description: MiB; no swap on top.}
+        memory_high_mb: {type: integer, minimum: 1, maximum: 16777216, description: "MiB above which the job is slowed down and its memory reclaimed; at most `memory_mb`."}
+        io_bps: {type: integer, minimum: 4096, maximum: 1125899906842624, description: "Bytes a second from, and as many to, the disk that the job's workspace is on."}
         pids: {type: integer, minimum: 1, maximum: 4194304, description: Processes and threads together.}
     StopOptions:
       type: object
@@ -557,7 +571,7 @@ components:
       enum: [QUEUED, SCHEDULED, INITIALIZING, RUNNING, PAUSED, COMPLETED, FAILED, STOPPED, CANCELED]
     JobReason:
       type: string
-      enum: [exit_code, signal, oom_killed, timeout, setup_failed, init_lost, node_restarted, node_lost]
+      enum: [exit_code, signal, oom_killed, timeout, setup_failed, seccomp_violation, init_lost, node_restarted, node_lost]
     JobUsage:
       type: object
       properties:
@@ -578,6 +592,7 @@ components:
         limits: {$ref: "#/components/schemas/Limits"}
         timeout: {type: string}
         labels: {type: object, additionalProperties: {type: string}}
+        seccomp: {type: string, enum: [strict, default, compat]}
         status: {$ref: "#/components/schemas/JobStatus"}
         exit_code: {type: integer}
         signal: {type: integer}
