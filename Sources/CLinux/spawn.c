@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/sched.h>
+#include <linux/securebits.h>
 #include <pthread.h>
 #include <sched.h>
 #include <signal.h>
@@ -138,12 +139,30 @@ pid_t cl_spawn_init(const struct cl_spawn *spawn, int *pidfd, int *step) {
   return -child.error;
 }
 
-// The child holds copies of all the caller's descriptors, its locks among them, and is no thread of it: a caller killed before
-// it kills the child would leave one that sleeps on, and keeps the next caller from the locks for ever. So it dies with its
-// parent, whose pid is `argument`; the look at the parent is for one that died before that was said.
-static void sleep_for_ever(void *argument) {
+struct namespace_child {
+  pid_t parent;
+  uint32_t first;
+  int report;  // a pipe: 0, or why there is no namespace (-errno)
+};
+
+// In the child: makes the namespace and sleeps in it until it is killed.
+static void make_namespace(void *argument) {
+  const struct namespace_child *child = argument;
+  // The namespace's owner is whoever makes it, and what a job uses of inotify instances, queued signals, timers, message
+  // queues and namespaces is counted on that user in the parent namespace too (user_namespaces(7), ucounts). Made by host root,
+  // one job could use up what host root, so the whole host, and every other job have. So it is made as the range's first ID,
+  // which is nobody else's. With this bit the change of user keeps the capabilities that making and mapping may take.
+  int result = (int)raw_syscall(SYS_prctl, PR_SET_SECUREBITS, SECBIT_NO_SETUID_FIXUP, 0, 0, 0);
+  if (result >= 0) result = (int)raw_syscall(SYS_setresgid, child->first, child->first, child->first, 0, 0);
+  // Sets the shared memory non-dumpable (prctl(2), PR_SET_DUMPABLE), the caller's then: it is to be in no core file anyway.
+  if (result >= 0) result = (int)raw_syscall(SYS_setresuid, child->first, child->first, child->first, 0, 0);
+  if (result >= 0) result = (int)raw_syscall(SYS_unshare, CLONE_NEWUSER, 0, 0, 0, 0);
+  // It holds copies of all the caller's descriptors, its locks among them, and is no thread of it: a caller killed before it
+  // kills this child would leave one that sleeps on, and keeps the next caller from the locks for ever. So it dies with its
+  // parent; said after the change of user, which takes it back. The look at the parent is for one that died before that.
   raw_syscall(SYS_prctl, PR_SET_PDEATHSIG, SIGKILL, 0, 0, 0);
-  if (raw_syscall(SYS_getppid, 0, 0, 0, 0, 0) != (long)(intptr_t)argument) raw_syscall(SYS_exit_group, 0, 0, 0, 0, 0);
+  if (raw_syscall(SYS_getppid, 0, 0, 0, 0, 0) != child->parent) raw_syscall(SYS_exit_group, 0, 0, 0, 0, 0);
+  raw_syscall(SYS_write, child->report, (long)&result, sizeof result, 0, 0);
   for (;;) raw_syscall(SYS_ppoll, 0, 0, 0, 0, 0);
 }
 
@@ -166,12 +185,29 @@ static int write_maps(pid_t pid, uint32_t first, uint32_t count) {
   return write_file(path, map, (size_t)length);
 }
 
+// Waits until the child is in its namespace.
+static int read_report(int report) {
+  int result;
+  ssize_t count;
+  do count = read(report, &result, sizeof result);
+  while (count < 0 && errno == EINTR);
+  if (count < 0) return -errno;
+  return count == sizeof result ? result : -ECHILD;  // it ended without a word: somebody killed it
+}
+
 int cl_make_user_namespace(uint32_t first, uint32_t count) {
+  int ends[2];
+  if (pipe2(ends, O_CLOEXEC)) return -errno;
   void *stack = new_stack();
-  if (stack == NULL) return -ENOMEM;
+  if (stack == NULL) {
+    close(ends[0]);
+    close(ends[1]);
+    return -ENOMEM;
+  }
   int pidfd = -1;
+  struct namespace_child child = {.parent = getpid(), .first = first, .report = ends[1]};
   struct raw_clone_args args = {
-      .flags = CLONE_VM | CLONE_PIDFD | CLONE_NEWUSER,
+      .flags = CLONE_VM | CLONE_PIDFD,
       .pidfd = (uint64_t)(uintptr_t)&pidfd,
       .exit_signal = SIGCHLD,
       .stack = (uint64_t)(uintptr_t)stack,
@@ -179,13 +215,17 @@ int cl_make_user_namespace(uint32_t first, uint32_t count) {
   };
   sigset_t old;
   block_signals(&old);
-  long pid = raw_clone(&args, sleep_for_ever, (void *)(intptr_t)getpid());
+  long pid = raw_clone(&args, make_namespace, &child);
   pthread_sigmask(SIG_SETMASK, &old, NULL);
+  close(ends[1]);
   if (pid < 0) {
+    close(ends[0]);
     free_stack(stack);
     return (int)pid;
   }
-  int result = write_maps((pid_t)pid, first, count);
+  int result = read_report(ends[0]);
+  close(ends[0]);
+  if (result == 0) result = write_maps((pid_t)pid, first, count);
   if (result == 0) {
     char path[64];
     snprintf(path, sizeof path, "/proc/%ld/ns/user", pid);
