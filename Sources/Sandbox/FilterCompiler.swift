@@ -7,12 +7,16 @@ struct FilterCompiler: ~Copyable {
 
   private init(_ context: scmp_filter_ctx) { self.context = context }
 
-  /// - Parameter defaultAction: for what no rule names.
-  static func make(defaultAction: UInt32) throws(SandboxError) -> FilterCompiler {
+  /// - Parameters:
+  ///   - defaultAction: for what no rule names.
+  ///   - otherArchitectures: for a call by another architecture's numbers (32-bit, x32), which means another call than the
+  ///     rules name: never a guess.
+  static func make(
+    defaultAction: UInt32, otherArchitectures: UInt32 = killProcess
+  ) throws(SandboxError) -> FilterCompiler {
     guard let context = seccomp_init(defaultAction) else { throw FilterCompiler.error("seccomp_init", -ENOMEM) }
     let compiler = FilterCompiler(context)
-    // A call by another architecture's numbers (32-bit, x32) means other calls than the rules name: kill, don't guess.
-    try compiler.attribute(SCMP_FLTATR_ACT_BADARCH, FilterCompiler.killProcess)
+    try compiler.attribute(SCMP_FLTATR_ACT_BADARCH, otherArchitectures)
     // A binary tree over call numbers: about 10 comparisons a call in place of several hundred.
     try compiler.attribute(SCMP_FLTATR_CTL_OPTIMIZE, 2)
     return compiler
@@ -22,6 +26,8 @@ struct FilterCompiler: ~Copyable {
 
   static let allow: UInt32 = 0x7FFF_0000
   static let killProcess: UInt32 = 0x8000_0000
+  /// The call waits for who holds the filter's listener (seccomp_unotify(2)).
+  static let notify: UInt32 = 0x7FC0_0000
   static func refuse(_ code: CInt) -> UInt32 { 0x0005_0000 | UInt32(code) }
 
   private func attribute(_ name: scmp_filter_attr, _ value: UInt32) throws(SandboxError) {
@@ -74,6 +80,18 @@ struct FilterCompiler: ~Copyable {
 
   private static func error(_ what: String, _ code: CInt) -> SandboxError {
     SandboxError(field: "isolation.seccomp", message: "libseccomp refused \(what) (error \(-code))")
+  }
+}
+
+extension FilterCompiler {
+  /// True of a call whose argument has just these bits of `mask`.
+  static func masked(_ argument: UInt32, _ mask: UInt64, equals value: UInt64) -> scmp_arg_cmp {
+    scmp_arg_cmp(arg: argument, op: SCMP_CMP_MASKED_EQ, datum_a: mask, datum_b: value)
+  }
+
+  /// True of a call whose argument's low 32 bits are `value`: what the kernel looks at where it takes an `int`.
+  static func low32(_ argument: UInt32, equals value: UInt64) -> scmp_arg_cmp {
+    masked(argument, 0xFFFF_FFFF, equals: value)
   }
 }
 

@@ -17,9 +17,11 @@ public struct Plan: Hashable, Sendable {
     try request.validate()
     let mounts = try PlanMaker.validatedMounts(settings)
     let hostname = PlanMaker.hostname(id)
+    let filter = try filters.program(try filters.profile(asked: request.seccomp))
     steps =
       PlanMaker.root(settings, mounts, workspace: workspace, hostname: hostname)
-      + PlanMaker.payload(request, settings, filters)
+      + PlanMaker.confinement(filters)
+      + PlanMaker.payload(request, settings, filter)
       + PlanMaker.supervision(settings, filters, timeout: timeout)
   }
 
@@ -58,8 +60,14 @@ enum PlanMaker {
     return steps
   }
 
+  /// joblet-init, still host root: what confines the payload and has to be made by someone else.
+  static func confinement(_ filters: SeccompFilters) -> [PlanStep] {
+    // Before the payload is cloned, which has it from there: the payload's own filter lets through what this one catches.
+    [.violations(filters.violations)]
+  }
+
   /// The payload's process, between its clone and its exec.
-  static func payload(_ request: JobRequest, _ settings: SandboxSettings, _ filters: SeccompFilters) -> [PlanStep] {
+  static func payload(_ request: JobRequest, _ settings: SandboxSettings, _ filter: SeccompProgram) -> [PlanStep] {
     var steps: [PlanStep] = [
       // In the payload, not by a flag of its clone: the flag would make init/ the root the job sees, not pay/.
       .cgroupNamespace,
@@ -87,7 +95,7 @@ enum PlanMaker {
       .noNewPrivileges,
       .environment(environment(request, settings)),
       // Last but for the descriptors and the exec: it refuses most of what the steps above call.
-      .seccomp(filters.payload),
+      .seccomp(filter),
       .closeDescriptors,
       .exec([request.command] + request.args),
     ]

@@ -39,7 +39,7 @@ private struct PlanEncoder {
     case .standardStreams(let merge): write(step, numbers: [merge ? 1 : 0])
     case .resourceLimit(let limit, let soft, let hard): write(step, numbers: [limit.rawValue, soft, hard])
     case .ids(let uid, let gid): write(step, numbers: [UInt64(uid), UInt64(gid)])
-    case .seccomp(let program), .initSeccomp(let program): write(step, block: program.bytes)
+    case .violations(let program), .seccomp(let program), .initSeccomp(let program): write(step, block: program.bytes)
     case .environment(let strings), .exec(let strings): write(step, strings: strings)
     case .timeout(let after, let grace): write(step, numbers: [nanoseconds(after), nanoseconds(grace)])
     case .initIDs(let id): write(step, numbers: [UInt64(id)])

@@ -16,6 +16,8 @@ public enum PlanStep: Hashable, Sendable {
   case file(path: String, content: String, mode: UInt32)
   case pivot
   case readOnlyRoot
+  /// Catches calls that are never legitimate, with the listener at joblet-init.
+  case violations(SeccompProgram)
 
   // The payload's process.
   case cgroupNamespace
@@ -79,6 +81,7 @@ extension PlanStep {
     case .file: JOBLET_OP_FILE.rawValue
     case .pivot: JOBLET_OP_PIVOT.rawValue
     case .readOnlyRoot: JOBLET_OP_READ_ONLY_ROOT.rawValue
+    case .violations: JOBLET_OP_VIOLATIONS.rawValue
     case .cgroupNamespace: JOBLET_OP_CGROUP_NAMESPACE.rawValue
     case .standardStreams: JOBLET_OP_STDIO.rawValue
     case .resourceLimit: JOBLET_OP_RLIMIT.rawValue
@@ -116,6 +119,7 @@ extension PlanStep: CustomStringConvertible {
     case .file(let path, _, _): "write \(path)"
     case .pivot: "pivot_root"
     case .readOnlyRoot: "make the root read-only"
+    case .violations: "filter for calls that are never legitimate"
     case .cgroupNamespace: "cgroup namespace"
     case .standardStreams: "standard streams"
     case .resourceLimit(let limit, _, _): "resource limit \(limit)"

@@ -1,9 +1,38 @@
+import CSeccomp
+import Glibc
+
 /// The default profile's allow-list, by purpose. Not in it, and so refused: mounting and namespaces (mount, umount2, move_mount,
 /// fsopen …, unshare, setns, pivot_root, chroot), other processes' memory and descriptors (ptrace, process_vm_*, kcmp,
-/// pidfd_getfd), kernel keys, bpf, perf_event_open, io_uring, userfaultfd, open_by_handle_at, modules, kexec, clocks, reboot,
-/// swap, accounting, quotas, port I/O, the kernel log. `clone`, `clone3`, `ioctl`, `personality`, `socket` and
-/// `socketpair` have rules of their own.
+/// pidfd_getfd), kernel keys, bpf, perf_event_open, io_uring, userfaultfd, clocks, the kernel log, and, with the end of the
+/// job, ``neverLegitimate``. `clone`, `clone3`, `ioctl`, `mknod`, `mknodat`, `personality`, `socket` and `socketpair` have
+/// rules of their own.
 enum SyscallNames {
+  /// Calls that change the host's kernel, its hardware or its accounts, or go around a mount to its file system: no right a job
+  /// could ever have lets them succeed, and no program tries them by accident.
+  static let neverLegitimate = [
+    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "create_module", "query_module",
+    "get_kernel_syms", "reboot", "swapon", "swapoff", "acct", "quotactl", "quotactl_fd", "open_by_handle_at", "iopl",
+    "ioperm", "lookup_dcookie", "nfsservctl",
+  ]
+
+  /// What `compat` allows besides: a job's processes may trace and copy from each other (PID 1 is another user's, and not
+  /// dumpable), and choose where their memory lies.
+  static let compat = [
+    "ptrace", "process_vm_readv", "process_vm_writev", "process_madvise", "kcmp", "pidfd_getfd", "modify_ldt", "mbind",
+    "set_mempolicy", "set_mempolicy_home_node", "migrate_pages", "move_pages", "sysfs", "ustat", "uselib", "_sysctl",
+  ]
+
+  /// What `strict` takes out of ``allowed``.
+  static let notInStrict =
+    interprocess + [
+      "accept", "accept4", "bind", "connect", "listen", "recvmmsg", "sendmmsg", "mlock", "mlock2", "mlockall",
+      "munlock",
+      "munlockall", "io_cancel", "io_destroy", "io_getevents", "io_setup", "io_submit", "process_mrelease",
+      "remap_file_pages", "vmsplice", "name_to_handle_at", "sync", "syncfs", "capset", "setgroups", "setfsuid",
+      "setfsgid", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler", "epoll_ctl_old",
+      "epoll_wait_old",
+    ]
+
   static let allowed =
     files + attributes + memory + processes + signals + scheduling + time + waiting + sockets + identity
     + interprocess + ownSandbox
@@ -17,7 +46,7 @@ enum SyscallNames {
     "getdents",
     "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "lchown", "link", "linkat",
     "lseek",
-    "lstat", "mkdir", "mkdirat", "mknod", "mknodat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
+    "lstat", "mkdir", "mkdirat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
     "pread64",
     "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv",
     "rename",
@@ -89,4 +118,33 @@ enum SyscallNames {
     "getrandom", "landlock_add_rule", "landlock_create_ruleset", "landlock_restrict_self", "name_to_handle_at",
     "seccomp",
   ]
+}
+
+/// A call that ended its job, as the kernel reported it to joblet-init.
+public struct SyscallViolation: Hashable, Sendable {
+  /// The call's number; nil if its caller was gone before it could be asked.
+  public var call: Int32?
+  /// AUDIT_ARCH_* of the number: 0xC000003E is x86_64, 0x40000003 is i386.
+  public var architecture: UInt32
+
+  public init(call: Int32?, architecture: UInt32) {
+    self.call = call
+    self.architecture = architecture
+  }
+
+  /// What was called, in words: `kexec_load`, or a number with its architecture where this libseccomp knows no name.
+  public var description: String {
+    guard let call else { return "a system call that no job may make" }
+    let x32: UInt32 = 0x4000_0000
+    let isX32 = architecture == 0xC000_003E && UInt32(bitPattern: call) & x32 != 0
+    let native = seccomp_arch_native()
+    // x32 numbers have a bit more than x86_64's; libseccomp has a name of its own for that architecture.
+    let token = isX32 ? UInt32(0x4000_003E) : architecture
+    guard let text = seccomp_syscall_resolve_num_arch(token, call) else {
+      return "system call \(call) of architecture 0x\(String(architecture, radix: 16))"
+    }
+    defer { free(text) }
+    let name = "the system call \(String(cString: text))"
+    return token == native ? name : name + " by another architecture's number"
+  }
 }

@@ -75,7 +75,12 @@ package struct JobOutcome: Hashable, Sendable {
     case .setup: break
     }
     let end = exitCode.map { "exit code \($0)" } ?? signal.map { "signal \($0)" } ?? "no status"
-    if report.timedOut {
+    if let violation = report.violation {
+      // Whatever came first, this is what ended it: a forbidden call is answered by nothing but the end of the job.
+      self.init(
+        .failed, reason: .seccompViolation,
+        message: "a process of it made \(violation.description), which no job may make; the job was killed (\(end))")
+    } else if report.timedOut {
       self.init(.failed, reason: .timeout, message: "its time-out ended it (\(end))")
     } else if facts.stopIntent {
       self.init(.stopped, message: "stopped by a client (\(end))")

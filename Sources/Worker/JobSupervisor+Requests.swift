@@ -15,7 +15,7 @@ extension JobSupervisor {
     let timeout: Duration?
     do { timeout = try request.validate() } catch { throw Problem(error) }
     guard caller.name.utf8.count <= 256 else { throw Problem(.badRequest, "the caller's name is over 256 bytes") }
-    let request = try settings.effective(request)
+    let request = try launcher.filters.effective(try settings.effective(request))
     let id = JobID(node: settings.nodeNumber)
     let decision = queue.admit(id)
     guard decision != .refuse else {

@@ -1,5 +1,6 @@
 import Glibc
 import JobletModel
+import Sandbox
 
 /// One entry of a ring, copied out of the shared memory and checked.
 package struct RingEntry: Hashable, Sendable {
@@ -180,6 +181,13 @@ package struct RingConsumer {
     }
     return EndReport(
       end: end, timedOut: ring.load32(RingLayout.Field.timedOut) != 0, startedAt: time(RingLayout.Field.startedAt),
-      endedAt: time(RingLayout.Field.endedAt))
+      endedAt: time(RingLayout.Field.endedAt), violation: violation)
+  }
+
+  private var violation: SyscallViolation? {
+    guard ring.load32(RingLayout.Field.violation) != 0 else { return nil }
+    let call = Int32(bitPattern: ring.load32(RingLayout.Field.violationCall))
+    return SyscallViolation(
+      call: call < 0 ? nil : call, architecture: ring.load32(RingLayout.Field.violationArchitecture))
   }
 }

@@ -1,5 +1,6 @@
 import CInitABI
 import JobletModel
+import Sandbox
 import Synchronization
 
 /// Where things stand in the ring's header page: the layout of `joblet_ring.h`, which a test holds equal to these.
@@ -27,6 +28,9 @@ package enum RingLayout {
     package static let endedAt = 152
     package static let setupStep = 160
     package static let setupErrno = 164
+    package static let violation = 172
+    package static let violationCall = 176
+    package static let violationArchitecture = 180
     package static let acked = 192
     package static let ackedSeq = 200
     package static let execWaiting = 208
@@ -97,8 +101,13 @@ package struct EndReport: Hashable, Sendable {
   package var timedOut: Bool
   package var startedAt: Timestamp?
   package var endedAt: Timestamp?
+  /// The call that no job may make, if a process made one and the job was ended for it.
+  package var violation: SyscallViolation?
 
-  package init(end: InitEnd, timedOut: Bool, startedAt: Timestamp?, endedAt: Timestamp?) {
+  package init(
+    end: InitEnd, timedOut: Bool, startedAt: Timestamp?, endedAt: Timestamp?, violation: SyscallViolation? = nil
+  ) {
+    self.violation = violation
     self.end = end
     self.timedOut = timedOut
     self.startedAt = startedAt

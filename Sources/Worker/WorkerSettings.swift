@@ -81,7 +81,6 @@ package struct WorkerSettings: Sendable {
     let unsupported: [(asked: Bool, field: String)] = [
       (request.limits.cpuWeight != nil, "limits.cpu_weight"), (request.limits.cpuCores != nil, "limits.cpu_cores"),
       (request.limits.memoryHighMB != nil, "limits.memory_high_mb"), (request.limits.ioBps != nil, "limits.io_bps"),
-      (request.seccomp != nil && request.seccomp != SeccompProfile.default.rawValue, "seccomp"),
     ]
     for entry in unsupported where entry.asked {
       throw Problem(.invalidField, "\(entry.field): this node does not support it", field: entry.field)

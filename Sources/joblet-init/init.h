@@ -49,6 +49,13 @@ struct failure drop_privileges(struct init *init);
 long drop_capabilities(uint32_t keep);
 long load_filter(const struct joblet_plan_cursor *cursor);
 
+// notify.c: the filter that catches calls which are never legitimate, in the first phase; the payload's own, which relies on it;
+// and the listener, on which PID 1 waits. `take_violation` reports one in the ring: 1, or 0 if there was none.
+long listen_for_violations(const struct joblet_plan_cursor *cursor);
+long load_payload_filter(const struct joblet_plan_cursor *cursor);
+int violation_listener(void);
+int take_violation(struct joblet_ring_header *ring);
+
 // Reads output, reaps, times out and forwards signals until the job has ended, and says so in the ring.
 void supervise(struct init *init);
 

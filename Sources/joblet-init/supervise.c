@@ -25,6 +25,7 @@ struct supervisor {
   int reaped;         // the payload's own process has ended
   int status;         // its wait status
   int no_children;    // nobody is left
+  int violations;     // the listener of notify.c; -1 once it has told of one
   int64_t timeout_at; // CLOCK_MONOTONIC
   int64_t kill_at;
 };
@@ -131,9 +132,10 @@ static int still_blocked(struct supervisor *state) {
 // Sleeps until something happens, and takes it.
 static void turn(struct supervisor *state) {
   int blocked = (state->streams[0].blocked || state->streams[1].blocked) && still_blocked(state);
-  struct pollfd entries[4] = {
+  struct pollfd entries[5] = {
       {.fd = state->init->signals, .events = POLLIN},
       {.fd = blocked ? JOBLET_FD_SPACE : -1, .events = POLLIN},
+      [4] = {.fd = state->violations, .events = POLLIN},
   };
   for (int i = 0; i < 2; i++)
     // A stream with no room is not read: the job blocks on its pipe, as it would on any full one.
@@ -142,7 +144,7 @@ static void turn(struct supervisor *state) {
   int64_t deadline = next_deadline(state), time = now(CLOCK_MONOTONIC);
   int64_t wait = deadline == NEVER ? NEVER : deadline > time ? deadline - time : 0;
   struct __kernel_timespec timeout = {wait / 1000000000, wait % 1000000000};
-  sys(ppoll, entries, 4, wait == NEVER ? 0 : &timeout, 0, 0);
+  sys(ppoll, entries, 5, wait == NEVER ? 0 : &timeout, 0, 0);
 
   if (blocked) {
     __atomic_store_n(&state->init->ring->init_waiting, 0, __ATOMIC_RELAXED);
@@ -150,6 +152,12 @@ static void turn(struct supervisor *state) {
     sys(read, JOBLET_FD_SPACE, drained, sizeof drained);
     for (int i = 0; i < 2; i++)
       if (state->streams[i].blocked) commit(state, i, 0);
+  }
+  // Before anyone is reaped: the job's end must not be told without its cause.
+  if (entries[4].revents && take_violation(state->init->ring)) {
+    // One is enough: the whole job goes, and nothing in it can go on.
+    state->violations = -1;
+    kill_payload();
   }
   if (entries[0].revents) take_signals(state);
   for (int i = 0; i < 2; i++)
@@ -165,6 +173,7 @@ void supervise(struct init *init) {
   state.init = init;
   state.timeout_at = init->timeout > 0 ? now(CLOCK_MONOTONIC) + init->timeout : NEVER;
   state.kill_at = NEVER;
+  state.violations = violation_listener();
   for (int i = 0; i < 2; i++) {
     state.streams[i] = (struct stream){.fd = init->pipes[i], .flush_at = NEVER};
     buffers[i].stream = i == 0 ? JOBLET_STDOUT : JOBLET_STDERR;

@@ -13,6 +13,7 @@ final class RealJob {
     var code: Int32
     var timedOut: Bool
     var failure: SetupFailure
+    var violation: SyscallViolation?
     var records: [(stream: UInt8, partial: Bool, text: String)]
     var seqs: [UInt64]
     var oomKills: Int64?
@@ -32,6 +33,7 @@ final class RealJob {
     var maxRecords: UInt64 = 10_000
     var dataSize = 1 << 18
     var stopAfterFirstRecord = false
+    var seccomp = "default"
   }
 
   static func run(
@@ -40,7 +42,7 @@ final class RealJob {
     let id = JobID(node: 7)
     let base = "\(state)/\(id)"
     let root = try CgroupRoot(path: cgroupRoot, enabling: Set(Controller.allCases))
-    let filters = try SeccompFilters(profile: "default")
+    let filters = try SeccompFilters(profile: options.seccomp)
     for path in [state, "\(state)/root", base, "\(base)/work"] { mkdir(path, 0o700) }
     chown("\(base)/work", options.runAs.uid, options.runAs.gid)
     let settings = SandboxSettings(
@@ -118,6 +120,10 @@ final class RealJob {
     outcome.kind = header.pointee.end_kind
     outcome.code = header.pointee.end_code
     outcome.timedOut = header.pointee.timed_out == 1
+    if header.pointee.violation != 0 {
+      outcome.violation = SyscallViolation(
+        call: header.pointee.violation_call, architecture: header.pointee.violation_arch)
+    }
     outcome.failure = SetupFailure(
       setupStep: header.pointee.setup_step, setupErrno: header.pointee.setup_errno)
     outcome.oomKills = try group.oomKills()

@@ -106,6 +106,30 @@ struct RealJobTests {
     #expect(outcome.code == 4 && outcome.stdout == "ready\nbye\n")
   }
 
+  /// The call is never made, the caller never comes back from it, and what it left behind dies with it.
+  @Test(arguments: ["reboot", "kexec_load", "finit_module", "swapoff", "open_by_handle_at"])
+  func aCallThatIsNeverLegitimateEndsTheJob(_ name: String) throws {
+    let script =
+      "$|=1; print qq(before\n); if (!fork) { syscall(\(number(name)),0,0,0,0,0); print qq(after\n) } wait; sleep 60"
+    let outcome = try run("perl", ["-e", script])
+    #expect(outcome.kind == JOBLET_END_SIGNALED.rawValue && outcome.code == SIGKILL)
+    #expect(outcome.violation == SyscallViolation(call: number(name), architecture: nativeArchitecture))
+    #expect(outcome.stdout == "before\n")
+  }
+
+  @Test(arguments: ["strict", "default", "compat"]) func profilesHoldOnTheKernel(_ profile: String) throws {
+    var options = RealJob.Options()
+    options.seccomp = profile
+    // A socket, then a look at oneself as a tracer would.
+    let script = """
+      print((syscall(\(number("socket")),2,1,0) < 0 ? "no" : "yes"), " ",
+        (syscall(\(number("kcmp")),$$,$$,2,0,0) < 0 ? "no" : "yes"), "\n")
+      """
+    let outcome = try run("perl", ["-e", script], options: options)
+    #expect(outcome.stdout == ["strict": "no no\n", "default": "yes no\n", "compat": "yes yes\n"][profile])
+    #expect(outcome.violation == nil && outcome.code == 0)
+  }
+
   @Test func theTimeOutAsksThenKills() throws {
     var options = RealJob.Options()
     options.timeout = .milliseconds(200)

@@ -1,12 +1,13 @@
 import CSeccomp
 import Glibc
+import JobletModel
 import Sandbox
 import Testing
 
 /// Classic BPF as seccomp(2) runs it: enough of it to ask a filter what it says about a call.
 struct FilterMachine {
   enum Verdict: Equatable {
-    case allow, kill
+    case allow, kill, notify
     case errno(Int32)
     case other(UInt32)
   }
@@ -50,6 +51,7 @@ struct FilterMachine {
         switch k & 0xFFFF_0000 {
         case 0x7FFF_0000: return .allow
         case 0x8000_0000: return .kill
+        case 0x7FC0_0000: return .notify
         case 0x0005_0000: return .errno(Int32(k & 0xFFFF))
         default: return .other(k)
         }
@@ -69,12 +71,34 @@ struct FilterMachine {
 func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
 
 @Suite struct SeccompTests {
-  let payload: FilterMachine
+  /// A profile above the filter that every job has below it, as the kernel takes the two together: the stricter answer holds.
+  struct Job {
+    let profile: FilterMachine
+    let violations: FilterMachine
+
+    func verdict(
+      _ number: Int32, _ arguments: [UInt64] = [], architecture: UInt32 = nativeArchitecture
+    ) -> FilterMachine.Verdict {
+      let order: [FilterMachine.Verdict] = [.kill, .errno(ENOSYS), .errno(EPERM), .notify, .allow]
+      let two = [profile, violations].map { $0.verdict(number, arguments, architecture: architecture) }
+      return order.first { two.contains($0) } ?? two[0]
+    }
+  }
+
+  let payload: Job
+  let strict: Job
+  let compat: Job
   let supervisor: FilterMachine
 
   init() throws {
-    let filters = try SeccompFilters(profile: "default")
-    payload = FilterMachine(program: filters.payload)
+    let filters = try SeccompFilters(profile: "compat")
+    let violations = FilterMachine(program: filters.violations)
+    func job(_ profile: SeccompProfile) throws -> Job {
+      Job(profile: FilterMachine(program: try filters.program(profile)), violations: violations)
+    }
+    payload = try job(.default)
+    strict = try job(.strict)
+    compat = try job(.compat)
     supervisor = FilterMachine(program: filters.supervisor)
   }
 
@@ -84,13 +108,96 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
   ])
   func whatProgramsNeedIsAllowed(_ name: String) { #expect(payload.verdict(number(name)) == .allow) }
 
+  static let neverLegitimate = [
+    "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module", "reboot", "swapon", "swapoff",
+    "acct",
+    "quotactl", "quotactl_fd", "open_by_handle_at", "iopl", "ioperm", "lookup_dcookie", "nfsservctl",
+  ]
+
+  @Test(arguments: neverLegitimate) func whatIsNeverLegitimateEndsTheJob(_ name: String) {
+    guard number(name) >= 0 else { return }
+    for job in [payload, strict, compat] {
+      #expect(job.verdict(number(name)) == .notify)
+      // The profile alone would allow it: joblet-init must never load one without the filter below.
+      #expect(job.profile.verdict(number(name)) == .allow)
+    }
+  }
+
+  @Test func theFilterBelowCatchesNothingElse() {
+    let caught = (0..<512).filter { payload.violations.verdict($0) != .allow }
+    #expect(Set(caught) == Set(Self.neverLegitimate.map(number).filter { $0 >= 0 }))
+  }
+
+  /// Each profile allows what the stricter ones allow, and each of them something that those do not.
+  @Test func profilesStandInOrder() {
+    func allowed(_ job: Job) -> Set<Int32> { Set((0..<512).filter { job.verdict($0) == .allow }) }
+    #expect(allowed(strict).isStrictSubset(of: allowed(payload)))
+    #expect(allowed(payload).isStrictSubset(of: allowed(compat)))
+  }
+
+  @Test(arguments: [
+    "socket", "connect", "bind", "listen", "accept4", "shmget", "semop", "msgget", "mq_open", "mlockall", "ptrace",
+    "io_setup", "sync", "name_to_handle_at", "sched_setscheduler", "ioctl", "mknodat",
+  ])
+  func strictTakesAway(_ name: String) { #expect(strict.verdict(number(name), [2, 2, 0x2000]) == .errno(EPERM)) }
+
+  @Test(arguments: [
+    "read", "execve", "clone", "mmap", "futex", "sendmsg", "recvmsg", "epoll_wait", "rename", "getrandom", "fsync",
+    "sched_setaffinity", "memfd_create", "prctl", "seccomp",
+  ])
+  func strictLeavesWhatABatchProgramNeeds(_ name: String) { #expect(strict.verdict(number(name), [0x11]) == .allow) }
+
+  @Test func strictKnowsTheHarmlessRequestsAndFiles() {
+    #expect(strict.verdict(number("ioctl"), [1, 0x5401]) == .allow)
+    #expect(strict.verdict(number("ioctl"), [1, 0x5401 | 1 << 40]) == .allow)
+    #expect(strict.verdict(number("mknodat"), [0, 0, 0x11A4]) == .allow)  // a FIFO, mode 0644
+    #expect(strict.verdict(number("mknodat"), [0, 0, 0x21A4]) == .errno(EPERM))  // a character device
+    #expect(strict.verdict(number("socketpair"), [1, 1, 0]) == .allow)
+    #expect(strict.verdict(number("socketpair"), [2, 1, 0]) == .errno(EPERM))
+    #expect(strict.verdict(number("personality"), [0x20000]) == .errno(EPERM))
+  }
+
+  @Test(arguments: ["ptrace", "process_vm_readv", "kcmp", "pidfd_getfd", "set_mempolicy", "personality"])
+  func compatAllows(_ name: String) {
+    #expect(compat.verdict(number(name), [8]) == .allow)
+    #expect(payload.verdict(number(name), [8]) == .errno(EPERM))
+  }
+
+  @Test(arguments: ["unshare", "setns", "mount", "bpf", "keyctl", "io_uring_setup", "userfaultfd", "perf_event_open"])
+  func noProfileAllows(_ name: String) { #expect(compat.verdict(number(name)) == .errno(EPERM)) }
+
+  @Test func aRequestMayAskForAStricterProfileOnly() throws {
+    let filters = try SeccompFilters(profile: "default")
+    #expect(try filters.profile(asked: nil) == .default)
+    #expect(try filters.profile(asked: "strict") == .strict)
+    let more = #expect(throws: SandboxError.self) { try filters.profile(asked: "compat") }
+    #expect(
+      more?.description
+        == "seccomp: 'compat' allows more than this node's profile 'default'; allowed are strict, default")
+    #expect(throws: SandboxError.self) { try filters.profile(asked: "none") }
+    #expect(throws: SandboxError.self) { try filters.program(.compat) }
+  }
+
+  @Test func aViolationIsNamed() {
+    func text(_ call: Int32?, _ architecture: UInt32) -> String {
+      SyscallViolation(call: call, architecture: architecture).description
+    }
+    #expect(text(number("reboot"), nativeArchitecture) == "the system call reboot")
+    #expect(text(88, 0x4000_0003) == "the system call reboot by another architecture's number")  // i386
+    #expect(text(4095, nativeArchitecture).hasPrefix("system call 4095 of architecture 0x"))
+    #expect(text(nil, 0) == "a system call that no job may make")
+    #if arch(x86_64)
+      #expect(text(0x4000_0001, nativeArchitecture) == "the system call write by another architecture's number")
+    #endif
+  }
+
   @Test(arguments: [
     "mount", "umount2", "move_mount", "open_tree", "mount_setattr", "fsopen", "fsmount", "fsconfig", "fspick",
     "pivot_root",
     "chroot", "unshare", "setns", "bpf", "keyctl", "add_key", "request_key", "io_uring_setup", "io_uring_enter",
-    "io_uring_register", "userfaultfd", "kexec_load", "kexec_file_load", "init_module", "finit_module", "delete_module",
-    "ptrace", "process_vm_readv", "process_vm_writev", "open_by_handle_at", "perf_event_open", "pidfd_getfd", "kcmp",
-    "reboot", "swapon", "swapoff", "acct", "quotactl", "settimeofday", "clock_settime", "clock_adjtime", "adjtimex",
+    "io_uring_register", "userfaultfd",
+    "ptrace", "process_vm_readv", "process_vm_writev", "perf_event_open", "pidfd_getfd", "kcmp", "settimeofday",
+    "clock_settime", "clock_adjtime", "adjtimex",
     "sethostname", "setdomainname", "syslog", "vhangup", "fanotify_init", "process_madvise", "move_pages", "mbind",
   ])
   func whatIsDangerousIsRefused(_ name: String) {
@@ -136,17 +243,18 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
     #expect(payload.verdict(number("socket"), arguments) == (allowed ? .allow : .errno(EPERM)))
   }
 
-  @Test func otherArchitecturesAreKilled() {
-    for machine in [payload, supervisor] {
-      #expect(machine.verdict(1, architecture: 0x4000_0003) == .kill)  // i386
-      #expect(machine.verdict(1, architecture: 0x4000_0028) == .kill)  // arm
-      #expect(machine.verdict(1, architecture: 0) == .kill)
-    }
-    #if arch(x86_64)
-      #expect(payload.verdict(0x4000_0001) == .kill)  // x32 write
-      #expect(supervisor.verdict(0x4000_0001) == .kill)
-    #endif
+  @Test(arguments: [0x4000_0003, 0x4000_0028, 0] as [UInt32])  // i386, arm, none
+  func otherArchitecturesEndTheJob(_ architecture: UInt32) {
+    for job in [payload, strict, compat] { #expect(job.verdict(1, architecture: architecture) == .notify) }
+    #expect(supervisor.verdict(1, architecture: architecture) == .kill)
   }
+
+  #if arch(x86_64)
+    @Test func x32EndsTheJob() {
+      #expect(payload.verdict(0x4000_0001) == .notify)  // write
+      #expect(supervisor.verdict(0x4000_0001) == .kill)
+    }
+  #endif
 
   @Test func callsNobodyKnowsYetAreNotThere() { #expect(payload.verdict(511) == .errno(ENOSYS)) }
 
@@ -154,6 +262,9 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
     for name in ["read", "write", "ppoll", "wait4", "kill", "close", "clock_gettime", "exit_group"] {
       #expect(supervisor.verdict(number(name)) == .allow)
     }
+    // Taking a notification, not answering one.
+    #expect(supervisor.verdict(number("ioctl"), [9, 0xC050_2100]) == .allow)
+    #expect(supervisor.verdict(number("ioctl"), [9, 0xC018_2101]) == .kill)
     for name in ["openat", "execve", "clone", "mmap", "socket", "setns", "ioctl"] {
       #expect(supervisor.verdict(number(name)) == .kill)
     }
@@ -161,6 +272,6 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
 
   @Test func anUnknownProfileIsRefused() {
     let error = #expect(throws: SandboxError.self) { try SeccompFilters(profile: "none") }
-    #expect(error?.description == "isolation.seccomp: 'none' is not a profile; allowed is default")
+    #expect(error?.description == "isolation.seccomp: 'none' is not a profile; allowed are strict, default, compat")
   }
 }

@@ -32,6 +32,9 @@ import Worker
     #expect(outcome(facts(.signaled(9), timedOut: true) { $0.stopIntent = true }) == ["FAILED", "timeout", "-", "9"])
     #expect(outcome(facts(.signaled(15)) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "15"])
     #expect(outcome(facts(.exited(0)) { $0.stopIntent = true }) == ["STOPPED", "-", "0", "-"])
+    #expect(
+      outcome(facts(.signaled(9), timedOut: true) { $0.report?.violation = .init(call: nil, architecture: 0) })
+        == ["FAILED", "seccomp_violation", "-", "9"])
     #expect(outcome(facts(nil)) == ["FAILED", "init_lost", "-", "-"])
     #expect(outcome(facts(nil) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "-"])
     #expect(outcome(facts(nil) { $0.isCanceled = true }) == ["CANCELED", "-", "-", "-"])

@@ -54,6 +54,7 @@ enum joblet_plan_op {
   JOBLET_OP_FILE = 0x010b,             // s0 path, s1 content, n0 mode
   JOBLET_OP_PIVOT = 0x010c,            // pivot_root, the host's root detached
   JOBLET_OP_READ_ONLY_ROOT = 0x010d,
+  JOBLET_OP_VIOLATIONS = 0x010e,       // block: struct sock_filter[] with SECCOMP_RET_USER_NOTIF for what is never legitimate
 
   // The payload's process, cloned into pay/ after exec's go.
   JOBLET_OP_CGROUP_NAMESPACE = 0x0201,

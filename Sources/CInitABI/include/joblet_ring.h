@@ -70,7 +70,10 @@ struct joblet_ring_header {
   uint32_t setup_step;             // JOBLET_SETUP_STEP of joblet_plan.h: the op that failed, and its index in the plan
   int32_t setup_errno;
   uint32_t payload_pid;            // as seen from joblet-init's pid namespace
-  uint32_t pad2[5];
+  uint32_t violation;              // 1 if a process made a call that is never legitimate, and the job was ended for it
+  int32_t violation_call;          // the call's number; -1 if its caller was gone before it could be asked
+  uint32_t violation_arch;         // AUDIT_ARCH_* of the number
+  uint32_t pad2[2];
 
   // Written by joblet-exec. Everything before `acked` is on disk; joblet-init may overwrite it.
   uint64_t acked;
