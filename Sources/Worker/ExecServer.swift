@@ -36,8 +36,13 @@ struct ExecServer: Sendable {
       return [Frame(FrameHeader(.done))]
     case .run:
       let request = try frame.decode(RunRequest.self)
-      return try await audited("run", request.caller, connection) {
-        let record = try await supervisor.run(request.request, caller: request.caller)
+      var trace: StartTrace?
+      if logger.logLevel <= .debug {
+        trace = StartTrace()
+        trace?.note(.frame)
+      }
+      return try await audited("run", request.caller, connection) { [trace] in
+        let record = try await supervisor.run(request.request, caller: request.caller, trace: trace)
         return ([try reply(record)], record.id)
       }
     case .status:

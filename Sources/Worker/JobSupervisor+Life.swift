@@ -50,11 +50,25 @@ extension JobSupervisor {
 
   private func notePhase(_ job: SupervisedJob) {
     switch job.feed.consumer?.phase {
-    case .ready: if job.machine.state == .initializing { apply(.ready, to: job) }
-    case .ended: apply(.reported, to: job)
-    case .running: job.plan = nil  // the command runs: no step can fail any more
+    case .ready:
+      guard job.machine.state == .initializing else { return }
+      job.trace?.note(.ready)
+      apply(.ready, to: job)
+    case .ended:
+      tellTrace(job)
+      apply(.reported, to: job)
+    case .running:
+      job.plan = nil  // the command runs: no step can fail any more
+      tellTrace(job)
     case .new, nil: break
     }
+  }
+
+  private func tellTrace(_ job: SupervisedJob) {
+    guard var trace = job.trace else { return }
+    job.trace = nil
+    trace.note(.running)
+    logger.debug("start trace", metadata: ["job": "\(job.id)", "us": "\(trace.line(job.files?.ring))"])
   }
 
   func initGone(_ id: JobID) {

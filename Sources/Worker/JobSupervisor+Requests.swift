@@ -6,7 +6,7 @@ import Logging
 /// What callers ask for. exec trusts none of them: everything is checked again, and bounded by this node's configuration.
 extension JobSupervisor {
   /// Admits a job: its intent is on its way to persist and in its state directory when this returns.
-  package func run(_ request: JobRequest, caller: Caller) async throws -> JobRecord {
+  package func run(_ request: JobRequest, caller: Caller, trace: StartTrace? = nil) async throws -> JobRecord {
     guard isOpen else { throw Problem(.unavailable, "joblet-exec is starting or stopping", retryAfter: 1) }
     guard storeCondition.acceptsJobs else {
       throw Problem(
@@ -30,6 +30,8 @@ extension JobSupervisor {
     let job = SupervisedJob(
       id: id, directory: JobStateDirectory(root: settings.stateRoot, job: id), request: request,
       timeout: timeout ?? settings.defaultTimeout, record: record, isLive: !settings.isStoring)
+    job.trace = trace
+    job.trace?.note(.admitted)
     do {
       job.files = try await prepare(job, withRing: decision == .start)
     } catch {
@@ -38,6 +40,7 @@ extension JobSupervisor {
       logger.error("a job could not be admitted", metadata: ["job": "\(id)", "error": "\(error)"])
       throw Problem(.unavailable, "this node has no room for the job's output: \(error)", retryAfter: 5)
     }
+    job.trace?.note(.stateWritten)
     jobs[id] = job
     if !job.isLive { link.add(job.feed) }
     publish(job)

@@ -163,6 +163,7 @@ package actor JobSupervisor {
     job.request.secretEnv = job.request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
     switch result {
     case .success(let launched):
+      job.trace?.note(.cloned)
       // Only the steps' names are needed from here on.
       job.plan = Plan(steps: launched.plan.steps.map { if case .environment = $0 { .environment([]) } else { $0 } })
       job.firstID = launched.firstID
@@ -206,8 +207,10 @@ package actor JobSupervisor {
       record.status = .running
       record.startedAt = .now()
     }
+    job.trace?.note(.started)
     job.files?.ring.store32(RingLayout.Field.go, 1)
     wakeInit(job)
+    job.trace?.note(.go)
     job.feed.metrics.start(clock: JobMeter.clock())
     startSampling(job, after: settings.sampleInterval)
     // After the go: a start that is cut off before it is done again, with its secrets.

@@ -36,6 +36,8 @@ package enum RingLayout {
     package static let execWaiting = 208
     package static let go = 212
     package static let stopIntent = 216
+    /// Eight times, by `enum joblet_trace`.
+    package static let trace = 256
   }
 
   /// The space an entry takes: header, payload, padding to eight bytes.

@@ -25,6 +25,8 @@ final class SupervisedJob {
   var processToken: UInt64?
   var timers: [LoopTimer] = []
   var facts = EndFacts()
+  /// Nil where nobody asked for it, and once it is told.
+  var trace: StartTrace?
   /// The last line that went to persist before its ring was given up.
   var lastSentSeq: UInt64?
   /// Its owner wants it gone: nothing of it is remembered.

@@ -59,6 +59,9 @@ int take_violation(struct joblet_ring_header *ring);
 // Reads output, reaps, times out and forwards signals until the job has ended, and says so in the ring.
 void supervise(struct init *init);
 
+// Writes down when a step of the start was done.
+void stamp(struct init *init, enum joblet_trace step);
+
 // Wakes exec if it sleeps; call after publishing anything in the ring.
 void wake_exec(struct joblet_ring_header *ring);
 void publish_phase(struct joblet_ring_header *ring, enum joblet_phase phase);

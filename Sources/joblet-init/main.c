@@ -16,6 +16,10 @@ void wake_exec(struct joblet_ring_header *ring) {
   if (__atomic_load_n(&ring->exec_waiting, __ATOMIC_RELAXED)) sys(write, JOBLET_FD_DATA, "d", 1);
 }
 
+void stamp(struct init *init, enum joblet_trace step) {
+  __atomic_store_n(&init->ring->trace[step], now(CLOCK_MONOTONIC), __ATOMIC_RELAXED);
+}
+
 void publish_phase(struct joblet_ring_header *ring, enum joblet_phase phase) {
   __atomic_store_n(&ring->phase, phase, __ATOMIC_RELEASE);
   wake_exec(ring);
@@ -90,11 +94,15 @@ __attribute__((used, noreturn)) void joblet_init_main(void) {
   }
   int error = map_plan(init);
   if (error < 0) fail(init, (struct failure){JOBLET_SETUP_STEP(JOBLET_OP_READ_PLAN, 0), -error});
+  stamp(init, JOBLET_TRACE_INIT);
 
   check(init, build_root(init));
+  stamp(init, JOBLET_TRACE_ROOT);
   check(init, prepare_payload(init));
+  stamp(init, JOBLET_TRACE_READY);
   publish_phase(init->ring, JOBLET_PHASE_READY);
   wait_for_go(init);
+  stamp(init, JOBLET_TRACE_GO);
 
   int errors = -1;
   check(init, start_payload(init, &errors));

@@ -181,6 +181,7 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
       sys(umask, 022);
       // Last of all: a signal that was waiting may end the process now, as it would any program.
       restore_signals();
+      stamp(run->init, JOBLET_TRACE_EXEC);
       return execute(arguments, run->environment);
     }
     default: return -EINVAL;
@@ -191,9 +192,11 @@ static __attribute__((noreturn)) void run_payload(struct init *init, int errors)
   struct run run = {.init = init, .environment = NULL, .errors = errors};
   struct joblet_plan_cursor at = {0};
   struct failure failure = {0};
+  stamp(init, JOBLET_TRACE_CLONED);
   while (joblet_plan_next(&init->plan, &at)) {
     if (at.step->op >> 8 != 2) continue;
     long result = step(&run, &at);
+    if (at.step->op == JOBLET_OP_SECCOMP) stamp(init, JOBLET_TRACE_CONFINED);
     if (result >= 0) continue;
     failure = (struct failure){JOBLET_SETUP_STEP(at.step->op, at.index), (int)-result};
     break;

@@ -32,6 +32,7 @@ import Worker
       (RingLayout.Field.execWaiting, MemoryLayout<H>.offset(of: \.exec_waiting)),
       (RingLayout.Field.go, MemoryLayout<H>.offset(of: \.go)),
       (RingLayout.Field.stopIntent, MemoryLayout<H>.offset(of: \.stop_intent)),
+      (RingLayout.Field.trace, MemoryLayout<H>.offset(of: \.trace)),
       (RingLayout.headerSize, MemoryLayout<H>.size),
       (RingLayout.entryHeaderSize, MemoryLayout<joblet_ring_entry>.size),
       (24, MemoryLayout<joblet_ring_entry>.offset(of: \.stream)),

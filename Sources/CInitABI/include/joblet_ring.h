@@ -45,6 +45,19 @@ enum joblet_end_kind {
   JOBLET_END_SETUP = 3,     // never ran: step and error_number say why
 };
 
+// When the steps of a start were done: CLOCK_MONOTONIC in nanoseconds, 0 where one has not been. For finding out where the time
+// goes; nothing is decided by them.
+enum joblet_trace {
+  JOBLET_TRACE_INIT = 0,      // joblet-init runs, its ring and plan are mapped
+  JOBLET_TRACE_ROOT = 1,      // the job's root is built
+  JOBLET_TRACE_READY = 2,     // everything is prepared
+  JOBLET_TRACE_GO = 3,        // the go was seen
+  JOBLET_TRACE_CLONED = 4,    // the payload's process runs
+  JOBLET_TRACE_CONFINED = 5,  // it has given up its privileges and loaded its filter
+  JOBLET_TRACE_EXEC = 6,      // it calls execve
+  JOBLET_TRACE_COUNT = 8,
+};
+
 struct joblet_ring_header {
   // Written once by joblet-exec before the clone.
   uint64_t magic;
@@ -83,7 +96,10 @@ struct joblet_ring_header {
   uint32_t stop_intent;   // 1: a client asked to stop; written before the signal is sent
   uint32_t pad3[9];
 
-  uint8_t rest[JOBLET_RING_HEADER_SIZE - 64 * 4];
+  // Written by joblet-init and the payload's process until its exec.
+  int64_t trace[JOBLET_TRACE_COUNT];
+
+  uint8_t rest[JOBLET_RING_HEADER_SIZE - 64 * 5];
 };
 
 // The exec side of the protocol, so that the memory order is written down once.
