@@ -61,6 +61,17 @@ public struct CgroupDirectory: Hashable, Sendable {
     try read("cgroup.events").split(separator: "\n").contains("populated 1")
   }
 
+  /// True when every process in this subtree is frozen (`cgroup.events`), which takes a moment after ``freeze(_:)``.
+  public func isFrozen() throws(Errno) -> Bool {
+    try read("cgroup.events").split(separator: "\n").contains("frozen 1")
+  }
+
+  /// Freezes the subtree, or lets it go on (`cgroup.freeze`). A frozen process can still be killed.
+  public func freeze(_ isFrozen: Bool) throws(Errno) { try write(isFrozen ? "1" : "0", to: "cgroup.freeze") }
+
+  /// What ``freeze(_:)`` asked for last.
+  public func isAskedToFreeze() throws(Errno) -> Bool { try read("cgroup.freeze") == "1" }
+
   /// The processes in this very directory.
   public func processes() throws(Errno) -> [pid_t] {
     try read("cgroup.procs").split(separator: "\n").compactMap { pid_t($0) }

@@ -53,13 +53,6 @@ extension JobCgroup {
     figures.ioPressure = read("io.pressure", FigureText.pressure)
     return figures
   }
-
-  /// How often the kernel killed in `pay/` for its memory limit; nil where there is no memory controller.
-  public func oomKills() throws(Errno) -> Int64? {
-    let buffer = UnsafeMutableRawBufferPointer.allocate(byteCount: 4096, alignment: 8)
-    defer { buffer.deallocate() }
-    return try payLeaf.figure("memory.events", buffer) { FigureText.value(of: "oom_kill", in: $0) ?? 0 }
-  }
 }
 
 extension CgroupDirectory {

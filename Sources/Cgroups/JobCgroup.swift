@@ -46,10 +46,9 @@ public struct JobCgroup: Hashable, Sendable {
   /// Names the cgroup of a job; touches nothing. `name` is the job's ID.
   public init(root: CgroupRoot, name: String) { directory = root.directory.child(name) }
 
-  /// Makes the three directories and sets the limits. Leaves nothing behind if it fails.
-  /// - Throws: ``CgroupError/missingController(_:limit:available:)`` for a limit this node can't hold.
-  public func create(root: CgroupRoot, limits: CgroupLimits) throws(CgroupError) {
-    try check(limits, root.controllers)
+  /// Makes the three directories, with the controllers and what every job has; ``apply(_:root:)`` sets the limits.
+  /// Leaves nothing behind if it fails.
+  public func create(root: CgroupRoot) throws(CgroupError) {
     do {
       try directory.create()
     } catch { throw .kernel(error) }
@@ -57,24 +56,21 @@ public struct JobCgroup: Hashable, Sendable {
       try initLeaf.create()
       try payLeaf.create()
       if !root.controllers.isEmpty { try directory.enableForChildren(root.controllers) }
-      if let percent = limits.cpuPercent { try CPUController.apply(percent: percent, to: payLeaf) }
-      if let bytes = limits.memoryBytes { try MemoryController.apply(bytes: bytes, to: payLeaf) }
-      if let pids = limits.pids { try PidsController.apply(maximum: pids, to: payLeaf) }
+      try prepare(root: root)
     } catch {
       _ = try? removeOnce()  // what is reported is the first failure
       throw .kernel(error)
     }
   }
 
-  private func check(_ limits: CgroupLimits, _ available: Set<Controller>) throws(CgroupError) {
-    let needs: [(Bool, Controller, String)] = [
-      (limits.cpuPercent != nil, .cpu, "limits.cpu_percent"),
-      (limits.memoryBytes != nil, .memory, "limits.memory_mb"),
-      (limits.pids != nil, .pids, "limits.pids"),
-    ]
-    for (asked, controller, limit) in needs where asked && !available.contains(controller) {
-      throw .missingController(
-        controller, limit: limit, available: available.sorted { $0.rawValue < $1.rawValue })
+  /// Makes the directories and sets the limits. Leaves nothing behind if it fails.
+  public func create(root: CgroupRoot, limits: CgroupLimits) throws(CgroupError) {
+    try create(root: root)
+    do {
+      try apply(limits, root: root)
+    } catch {
+      _ = try? removeOnce()  // what is reported is the first failure
+      throw error
     }
   }
 
@@ -82,10 +78,16 @@ public struct JobCgroup: Hashable, Sendable {
   public func openPayKill() throws(Errno) -> FileDescriptor { try .open("\(payLeaf.path)/cgroup.kill", O_WRONLY) }
 
   /// Kills the payload and all it started; PID 1 stays and reports.
-  public func killPayload() throws(Errno) { try payLeaf.kill() }
+  public func killPayload() throws(Errno) {
+    try payLeaf.kill()
+    try liftIO()
+  }
 
   /// Kills everything, PID 1 too: the last act before ``remove(timeout:)``.
-  public func killAll() throws(Errno) { try directory.kill() }
+  public func killAll() throws(Errno) {
+    try directory.kill()
+    try liftIO()
+  }
 
   /// Removes the directories once. - Returns: false if a process still sits in one (`EBUSY`): try again shortly.
   public func removeOnce() throws(Errno) -> Bool {

@@ -85,9 +85,9 @@ extension Configuration.Server {
 extension Configuration.Jobs {
   mutating func read(_ section: inout SectionReader) {
     let largest = Configuration.largest
-    section.int("defaultCpuLimit", into: &defaultCPULimit, 0...1_000_000)
-    section.int("defaultMemoryLimit", into: &defaultMemoryLimit, 0...largest)
-    section.size("defaultIoLimit", into: &defaultIOLimit, atLeast: 1, zero: true)
+    section.int("defaultCpuLimit", into: &defaultCPULimit, 0...Limits.cpuPercentRange.upperBound)
+    section.int("defaultMemoryLimit", into: &defaultMemoryLimit, 0...Limits.memoryMBRange.upperBound)
+    section.size("defaultIoLimit", into: &defaultIOLimit, atLeast: Limits.ioBpsRange.lowerBound, zero: true)
     section.int("maxConcurrentJobs", into: &maxConcurrentJobs, 0...largest)
     section.int("max_queue", into: &maxQueue, 0...largest)
     section.duration("jobTimeout", into: &jobTimeout, .milliseconds(1) ... .seconds(31_536_000), zero: true)

@@ -55,6 +55,8 @@ package struct JobLauncher: Sendable {
     var job: JobID
     /// With the real values of its secrets.
     var request: JobRequest
+    /// Those of the request in the kernel's units.
+    var limits: CgroupLimits
     var timeout: Duration?
     var directory: JobStateDirectory
     /// Made at admission; nil for a job that waited in the queue.
@@ -73,7 +75,7 @@ package struct JobLauncher: Sendable {
     do {
       let plan = try makePlan(order)
       let cgroup = JobCgroup(root: cgroups, name: "\(order.job)")
-      try step("cgroup") { try cgroup.create(root: cgroups, limits: limits(order.request.limits)) }
+      try step("cgroup") { try cgroup.create(root: cgroups, limits: order.limits) }
       try step("workspace") { try workspaces.make(order.job, uid: settings.runAs.uid, gid: settings.runAs.gid) }
       let process = try step("joblet-init") { try spawn(plan, cgroup, files, namespace) }
       try step("launch note") { try writeDown(process, namespace.firstID, order.directory) }
@@ -94,11 +96,6 @@ package struct JobLauncher: Sendable {
     } catch {
       throw SetupProblem(step: "plan", message: "\(error)")
     }
-  }
-
-  private func limits(_ limits: Limits) -> CgroupLimits {
-    CgroupLimits(
-      cpuPercent: limits.cpuPercent, memoryBytes: limits.memoryMB.map { Int64($0) << 20 }, pids: limits.pids)
   }
 
   private func spawn(

@@ -1,3 +1,4 @@
+import Cgroups
 import JobletModel
 
 /// A job that never ran: which step failed, and why.
@@ -25,8 +26,10 @@ package struct EndFacts: Hashable, Sendable {
   package var fault: String?
   package var isCanceled = false
   package var stopIntent = false
-  /// `oom_kill` of the payload's `memory.events`; nil if nobody counts.
-  package var oomKills: Int64?
+  /// Nil if nobody counts.
+  package var memoryEvents: MemoryEvents?
+  package var memoryLimitMB: Int?
+  package var memoryPeakBytes: Int64?
 
   package init() {}
 }
@@ -75,6 +78,8 @@ package struct JobOutcome: Hashable, Sendable {
     case .setup: break
     }
     let end = exitCode.map { "exit code \($0)" } ?? signal.map { "signal \($0)" } ?? "no status"
+    // A stop that came when the command had ended already, and only its output was still on the way, ended nothing.
+    let wasStopped = facts.stopIntent && (report.stopReached || signal == 9 || signal == 15)
     if let violation = report.violation {
       // Whatever came first, this is what ended it: a forbidden call is answered by nothing but the end of the job.
       self.init(
@@ -82,12 +87,16 @@ package struct JobOutcome: Hashable, Sendable {
         message: "a process of it made \(violation.description), which no job may make; the job was killed (\(end))")
     } else if report.timedOut {
       self.init(.failed, reason: .timeout, message: "its time-out ended it (\(end))")
-    } else if facts.stopIntent {
+    } else if wasStopped {
       self.init(.stopped, message: "stopped by a client (\(end))")
     } else if exitCode == 0 {
       self.init(.completed)
-    } else if let kills = facts.oomKills, kills > 0 {
-      self.init(.failed, reason: .oomKilled, message: "the kernel killed it for its memory limit (\(end))")
+    } else if let events = facts.memoryEvents, events.kills > 0, events.limitReached > 0 {
+      self.init(.failed, reason: .oomKilled, message: JobOutcome.outOfMemory(facts, end))
+    } else if let events = facts.memoryEvents, events.kills > 0, signal == 9 {
+      self.init(
+        .failed, reason: .signal,
+        message: "the kernel killed it because the node ran out of memory, not for a limit of its own (\(end))")
     } else if let exitCode {
       self.init(.failed, reason: .exitCode, message: "exit code \(exitCode)")
     } else {
@@ -95,5 +104,17 @@ package struct JobOutcome: Hashable, Sendable {
     }
     self.exitCode = exitCode
     self.signal = signal
+  }
+
+  private static func outOfMemory(_ facts: EndFacts, _ end: String) -> String {
+    let limit = facts.memoryLimitMB.map { " of \($0) MiB" } ?? ""
+    let peak = facts.memoryPeakBytes.map { ", at most \(mebibytes($0)) MiB used" } ?? ""
+    return "the kernel killed it for reaching its memory limit\(limit) (\(end)\(peak))"
+  }
+
+  /// With one decimal, rounded: `47.9`.
+  private static func mebibytes(_ bytes: Int64) -> String {
+    let tenths = (bytes * 10 + 1 << 19) >> 20
+    return "\(tenths / 10).\(tenths % 10)"
   }
 }

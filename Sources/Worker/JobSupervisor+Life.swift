@@ -106,7 +106,9 @@ extension JobSupervisor {
       logger.warning("not all is known of a job's end", metadata: ["job": "\(id)", "error": "\(problem)"])
     }
     job.facts.isCanceled = job.machine.isCanceled
-    job.facts.oomKills = kernel.oomKills
+    job.facts.memoryEvents = kernel.memoryEvents
+    job.facts.memoryLimitMB = job.record.limits.memoryMB
+    job.facts.memoryPeakBytes = kernel.measurement?.figures.memoryPeakBytes
     job.facts.stopIntent = job.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
     readReport(job)
     if job.facts.setup == nil, !job.machine.isCanceled, let measurement = kernel.measurement {

@@ -1,4 +1,5 @@
 import CEvents
+import Cgroups
 import FoundationEssentials
 import JobletModel
 import JobletWire
@@ -148,8 +149,15 @@ package actor JobSupervisor {
 
   private func launch(_ job: SupervisedJob) {
     if job.record.status == .queued { change(job) { $0.status = .initializing } }
+    let limits: CgroupLimits
+    do { limits = try settings.limits.cgroupLimits(job.request.limits) } catch {
+      // It was admitted by an exec that saw another disk.
+      job.facts.setup = error
+      return apply(.launchFailed, to: job)
+    }
     let order = JobLauncher.Order(
-      job: job.id, request: job.request, timeout: job.timeout, directory: job.directory, files: job.files)
+      job: job.id, request: job.request, limits: limits, timeout: job.timeout, directory: job.directory,
+      files: job.files)
     let id = job.id
     launching.submit { [self] in
       let result = Result<LaunchedJob, SetupProblem> { () throws(SetupProblem) in try launcher.launch(order) }

@@ -6,7 +6,7 @@ import Logging
 
 /// What the kernel knew of a job when its payload was gone.
 struct KernelFacts: Sendable {
-  var oomKills: Int64?
+  var memoryEvents: MemoryEvents?
   /// The last look at what it used.
   var measurement: Measurement?
   /// What could not be read; the record then lacks it.
@@ -31,7 +31,7 @@ package struct JobTeardown: Sendable {
     let cgroup = JobCgroup(root: cgroups, name: "\(job)")
     var facts = KernelFacts()
     guard cgroup.directory.exists else { return facts }
-    do { facts.oomKills = try cgroup.oomKills() } catch { facts.problems.append("\(error)") }
+    do { facts.memoryEvents = try cgroup.memoryEvents() } catch { facts.problems.append("\(error)") }
     let measurement = JobMeter(cgroups: cgroups).measure(job, process: process)
     facts.problems += measurement.problems
     if !measurement.isEmpty { facts.measurement = measurement }

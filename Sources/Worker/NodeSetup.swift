@@ -47,10 +47,6 @@ struct NodeSetup: Sendable {
 
   /// What the configuration asks for that can't be: before anything is touched.
   static func check(_ configuration: Configuration) throws(SetupError) {
-    guard configuration.joblet.defaultIOLimit == 0 else {
-      throw SetupError(
-        description: "joblet.defaultIoLimit: limits on I/O are not supported by this version; set it to 0")
-    }
     guard configuration.isolation.landlock != "required" else {
       throw SetupError(
         description: "isolation.landlock: required is not supported by this version; set it to auto or off")
@@ -82,7 +78,7 @@ struct NodeSetup: Sendable {
     }
     let namespaces = NamespaceStock(ranges: ranges, filler: filler, logger: logger)
     settings = WorkerSettings(
-      configuration, stateRoot: "\(state)/jobs", controllers: cgroups.controllers,
+      configuration, stateRoot: "\(state)/jobs", cgroups: cgroups, disk: try NodeSetup.disk(configuration),
       software: "joblet-exec \(jobletVersion) pid \(getpid())")
     launcher = JobLauncher(
       spawner: JobLauncher.SharedSpawner(spawner), cgroups: cgroups, namespaces: namespaces,
@@ -120,12 +116,29 @@ struct NodeSetup: Sendable {
     let unheld = [
       (jobs.defaultCPULimit > 0, Controller.cpu, "joblet.defaultCpuLimit"),
       (jobs.defaultMemoryLimit > 0, .memory, "joblet.defaultMemoryLimit"),
-      (true, .pids, "process.pids"),
+      (jobs.defaultIOLimit > 0, .io, "joblet.defaultIoLimit"),
     ]
     for (isSet, controller, key) in unheld where isSet && !root.controllers.contains(controller) {
-      logger.warning("\(key) is not held: the cgroup controller '\(controller.rawValue)' is not enabled on this node")
+      throw SetupError(
+        description:
+          "\(key): the cgroup controller '\(controller.rawValue)' is not enabled on this node, so the limit can't be held; add it to cgroup.enableControllers, or set \(key) to 0"
+      )
+    }
+    if !root.controllers.contains(.pids) {
+      logger.warning("process.pids is not held: the cgroup controller 'pids' is not enabled on this node")
     }
     return root
+  }
+
+  /// The disk that limits on I/O are for. A node without one is a node where they can't be asked for.
+  private static func disk(_ configuration: Configuration) throws(SetupError) -> WorkDisk {
+    let disk = WorkDisk.behind(configuration.filesystem.baseDir)
+    if case .none(let why) = disk, configuration.joblet.defaultIOLimit > 0 {
+      throw SetupError(
+        description:
+          "joblet.defaultIoLimit can't be held in filesystem.baseDir: \(why); or set joblet.defaultIoLimit to 0")
+    }
+    return disk
   }
 
   private static func makeDirectories(_ paths: [String], mode: mode_t) throws(Errno) {

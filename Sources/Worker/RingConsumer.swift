@@ -180,7 +180,8 @@ package struct RingConsumer {
       return nanoseconds > 0 ? Timestamp(nanoseconds: nanoseconds) : nil
     }
     return EndReport(
-      end: end, timedOut: ring.load32(RingLayout.Field.timedOut) != 0, startedAt: time(RingLayout.Field.startedAt),
+      end: end, timedOut: ring.load32(RingLayout.Field.timedOut) != 0,
+      stopReached: ring.load32(RingLayout.Field.stopReached) != 0, startedAt: time(RingLayout.Field.startedAt),
       endedAt: time(RingLayout.Field.endedAt), violation: violation)
   }
 

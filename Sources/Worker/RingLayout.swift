@@ -31,6 +31,7 @@ package enum RingLayout {
     package static let violation = 172
     package static let violationCall = 176
     package static let violationArchitecture = 180
+    package static let stopReached = 188
     package static let acked = 192
     package static let ackedSeq = 200
     package static let execWaiting = 208
@@ -101,17 +102,21 @@ package enum InitEnd: Hashable, Sendable {
 package struct EndReport: Hashable, Sendable {
   package var end: InitEnd
   package var timedOut: Bool
+  /// A signal was passed on to the payload before it ended.
+  package var stopReached: Bool
   package var startedAt: Timestamp?
   package var endedAt: Timestamp?
   /// The call that no job may make, if a process made one and the job was ended for it.
   package var violation: SyscallViolation?
 
   package init(
-    end: InitEnd, timedOut: Bool, startedAt: Timestamp?, endedAt: Timestamp?, violation: SyscallViolation? = nil
+    end: InitEnd, timedOut: Bool, stopReached: Bool = false, startedAt: Timestamp?, endedAt: Timestamp?,
+    violation: SyscallViolation? = nil
   ) {
     self.violation = violation
     self.end = end
     self.timedOut = timedOut
+    self.stopReached = stopReached
     self.startedAt = startedAt
     self.endedAt = endedAt
   }

@@ -18,9 +18,8 @@ package struct WorkerSettings: Sendable {
   /// How long a workspace stays after its job, and after a job that failed.
   package var keepWorkspace: Duration
   package var keepFailedWorkspace: Duration
-  package var defaults: Limits
+  package var limits: NodeLimits
   package var defaultTimeout: Duration?
-  package var controllers: Set<Controller>
   package var link: PersistLink.Settings
   /// `ipc.enabled`: what jobs do is stored.
   package var isStoring: Bool
@@ -29,7 +28,8 @@ package struct WorkerSettings: Sendable {
   /// `metrics.interval`.
   package var sampleInterval: Duration
 
-  package init(_ configuration: Configuration, stateRoot: String, controllers: Set<Controller>, software: String) {
+  package init(_ configuration: Configuration, stateRoot: String, cgroups: CgroupRoot, disk: WorkDisk, software: String)
+  {
     nodeID = configuration.server.nodeID
     nodeNumber = WorkerSettings.number(of: nodeID)
     self.stateRoot = stateRoot
@@ -43,12 +43,14 @@ package struct WorkerSettings: Sendable {
     let workspace = configuration.filesystem.workspace
     keepWorkspace = workspace.keep
     keepFailedWorkspace = max(workspace.keep, workspace.preserveOnFailure)
-    self.controllers = controllers
-    // A default needs its controller too; a node without it has no such bound, and says so when it starts.
-    defaults = Limits(
-      cpuPercent: jobs.defaultCPULimit > 0 && controllers.contains(.cpu) ? jobs.defaultCPULimit : nil,
-      memoryMB: jobs.defaultMemoryLimit > 0 && controllers.contains(.memory) ? jobs.defaultMemoryLimit : nil,
-      pids: controllers.contains(.pids) ? configuration.process.pids : nil)
+    // A default whose controller is missing has stopped the start, but for that of processes, which was warned of.
+    limits = NodeLimits(
+      cgroups: cgroups, disk: disk,
+      defaults: Limits(
+        cpuPercent: jobs.defaultCPULimit > 0 ? jobs.defaultCPULimit : nil,
+        memoryMB: jobs.defaultMemoryLimit > 0 ? jobs.defaultMemoryLimit : nil,
+        ioBps: jobs.defaultIOLimit > 0 ? jobs.defaultIOLimit : nil,
+        pids: cgroups.controllers.contains(.pids) ? configuration.process.pids : nil))
     defaultTimeout = jobs.jobTimeout > .zero ? jobs.jobTimeout : nil
     isStoring = configuration.ipc.enabled
     sampleInterval = configuration.metrics.interval
@@ -67,27 +69,7 @@ package struct WorkerSettings: Sendable {
   /// - Throws: `Problem` for a limit this node can't hold.
   func effective(_ request: JobRequest) throws(Problem) -> JobRequest {
     var request = request
-    let needs: [(asked: Bool, controller: Controller, field: String)] = [
-      (request.limits.cpuPercent != nil, .cpu, "limits.cpu_percent"),
-      (request.limits.memoryMB != nil, .memory, "limits.memory_mb"),
-      (request.limits.pids != nil, .pids, "limits.pids"),
-    ]
-    for need in needs where need.asked && !controllers.contains(need.controller) {
-      throw Problem(
-        .invalidField,
-        "\(need.field): this node does not offer the cgroup controller '\(need.controller.rawValue)', so no such limit can be held",
-        field: need.field)
-    }
-    let unsupported: [(asked: Bool, field: String)] = [
-      (request.limits.cpuWeight != nil, "limits.cpu_weight"), (request.limits.cpuCores != nil, "limits.cpu_cores"),
-      (request.limits.memoryHighMB != nil, "limits.memory_high_mb"), (request.limits.ioBps != nil, "limits.io_bps"),
-    ]
-    for entry in unsupported where entry.asked {
-      throw Problem(.invalidField, "\(entry.field): this node does not support it", field: entry.field)
-    }
-    request.limits.cpuPercent = request.limits.cpuPercent ?? defaults.cpuPercent
-    request.limits.memoryMB = request.limits.memoryMB ?? defaults.memoryMB
-    request.limits.pids = request.limits.pids ?? defaults.pids
+    request.limits = try limits.effective(request.limits)
     return request
   }
 }

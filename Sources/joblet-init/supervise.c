@@ -85,10 +85,14 @@ static void reap(struct supervisor *state) {
 
 static void take_signals(struct supervisor *state) {
   struct signalfd_siginfo info;
+  // First: a command that has ended by itself was not stopped by what comes now.
+  reap(state);
   while (sys(read, state->init->signals, &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGCHLD) continue;
     // To the payload's group, as a terminal would. Never after it was reaped: the number may be another's by then.
-    if (!state->reaped) sys(kill, -state->init->payload, info.ssi_signo);
+    if (state->reaped) continue;
+    state->init->ring->stop_reached = 1;
+    sys(kill, -state->init->payload, info.ssi_signo);
   }
   reap(state);
 }

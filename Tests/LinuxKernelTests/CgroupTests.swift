@@ -36,14 +36,17 @@ import Testing
   @Test(arguments: [
     (CgroupLimits(cpuPercent: 50), Controller.cpu, "limits.cpu_percent"),
     (CgroupLimits(memoryBytes: 1 << 20), .memory, "limits.memory_mb"),
-    (CgroupLimits(pids: 5), .pids, "limits.pids"),
+    (CgroupLimits(pids: 5), .pids, "limits.pids"), (CgroupLimits(cpuWeight: 5), .cpu, "limits.cpu_weight"),
+    (CgroupLimits(cpus: "0"), .cpuset, "limits.cpu_cores"),
+    (CgroupLimits(memoryHighBytes: 1 << 20), .memory, "limits.memory_high_mb"),
+    (CgroupLimits(io: IOLimit(device: BlockDevice(major: 8, minor: 0), bytesPerSecond: 1)), .io, "limits.io_bps"),
   ])
   func aLimitWithoutItsControllerIsRefused(_ limits: CgroupLimits, _ controller: Controller, _ field: String) throws {
-    let root = try root(controllers: "io")
+    let root = try root(controllers: "hugetlb")
     let error = #expect(throws: CgroupError.self) {
       try JobCgroup(root: root, name: "j").create(root: root, limits: limits)
     }
-    #expect(error == .missingController(controller, limit: field, available: [.io]))
+    #expect(error == .missingController(controller, limit: field, available: []))
     #expect(access("\(scratch.path)/j", F_OK) != 0, "nothing is left behind")
   }
 
@@ -110,7 +113,7 @@ import Testing
     let figures = job.figures(problems: &problems)
     #expect(figures == expected)
     #expect(problems == [])
-    #expect(try job.oomKills() == 3)
+    #expect(try job.memoryEvents() == MemoryEvents(limitReached: 1, kills: 3))
   }
 
   @Test func whatIsNotMeasuredIsAbsent() throws {
@@ -119,7 +122,7 @@ import Testing
     let figures = job.figures(problems: &problems)
     #expect(figures == CgroupFigures())
     #expect(problems == [], "a controller that is not there is no problem")
-    #expect(try job.oomKills() == nil)
+    #expect(try job.memoryEvents() == nil)
   }
 
   @Test func whatCanNotBeReadIsToldAndAbsent() throws {
@@ -132,6 +135,55 @@ import Testing
     #expect(figures.cpuMicroseconds == nil && figures.memoryBytes == 5)
     #expect(figures.ioReadBytes == nil, "half of a file is not a sum")
     #expect(problems.count == 1 && problems.allSatisfy { $0.contains("EISDIR") })
+  }
+
+  /// What each limit becomes, and in which directory: everything on the payload alone, but the weight among jobs.
+  @Test func everyLimitIsWrittenWhereItCounts() throws {
+    let files = [
+      "cpu.max", "cpuset.cpus", "memory.max", "memory.high", "io.max", "pids.max", "memory.swap.max",
+      "memory.oom.group",
+      "cpu.weight",
+    ]
+    let root = try root()
+    let job = try job(root, files: Dictionary(uniqueKeysWithValues: files.map { ($0, "") }))
+    try scratch.write("", to: "j/cpu.weight")
+    try scratch.write("0-3,6\n", to: "j/pay/cpuset.cpus.effective")
+    let disk = BlockDevice(major: 98, minor: 16)
+    try job.apply(
+      CgroupLimits(
+        cpuPercent: 150, cpuWeight: 300, cpus: "0-3,6", memoryBytes: 64 << 20, memoryHighBytes: 48 << 20,
+        io: IOLimit(device: disk, bytesPerSecond: 1_000_000), pids: 7), root: root)
+    let expected = [
+      "cpu.max": "150000 100000", "cpuset.cpus": "0-3,6", "memory.max": "67108864", "memory.high": "50331648",
+      "io.max": "98:16 rbps=1000000 wbps=1000000", "pids.max": "7", "cpu.weight": "",
+    ]
+    for (name, text) in expected { #expect(try scratch.read("j/pay/\(name)") == text, "\(name)") }
+    #expect(try scratch.read("j/cpu.weight") == "300")
+  }
+
+  @Test func cpusThatAreNotGivenAreNoPinning() throws {
+    let root = try root()
+    let job = try job(root, files: ["cpuset.cpus": "", "cpuset.cpus.effective": "0-1\n"])
+    let error = #expect(throws: CgroupError.self) { try job.apply(CgroupLimits(cpus: "0-3"), root: root) }
+    #expect(error == .cpusNotGiven(asked: "0-3", given: "0-1"))
+  }
+
+  @Test func freezingAsksAndIsAsked() throws {
+    let job = try job(
+      root(), files: ["cgroup.freeze": "0\n", "cgroup.events": "populated 1\nfrozen 0\n"])
+    #expect(try !job.payLeaf.isAskedToFreeze() && !job.payLeaf.isFrozen())
+    try job.payLeaf.freeze(true)
+    try scratch.write("populated 1\nfrozen 1\n", to: "j/pay/cgroup.events")
+    #expect(try job.payLeaf.isFrozen() && job.payLeaf.isAskedToFreeze())
+  }
+
+  /// Who waits for a throttled disk can't be killed.
+  @Test func whoIsKilledIsNotHeldUpByItsDisk() throws {
+    let job = try job(
+      root(), files: ["cgroup.kill": "", "io.max": "8:0 rbps=4096 wbps=4096 riops=max wiops=max\n"])
+    try job.killPayload()
+    #expect(try scratch.read("j/pay/cgroup.kill") == "1")
+    #expect(try scratch.read("j/pay/io.max").hasPrefix("8:0 rbps=max wbps=max"))
   }
 
   @Test func killsWriteToTheRightDirectory() throws {

@@ -1,12 +1,16 @@
+import Cgroups
 import JobletModel
 import Testing
 import Worker
 
 @Suite struct OutcomeTests {
-  private func facts(_ end: InitEnd?, timedOut: Bool = false, _ change: (inout EndFacts) -> Void = { _ in }) -> EndFacts
-  {
+  private func facts(
+    _ end: InitEnd?, timedOut: Bool = false, stopReached: Bool = false, _ change: (inout EndFacts) -> Void = { _ in }
+  ) -> EndFacts {
     var facts = EndFacts()
-    facts.report = end.map { EndReport(end: $0, timedOut: timedOut, startedAt: nil, endedAt: nil) }
+    facts.report = end.map {
+      EndReport(end: $0, timedOut: timedOut, stopReached: stopReached, startedAt: nil, endedAt: nil)
+    }
     change(&facts)
     return facts
   }
@@ -23,22 +27,59 @@ import Worker
     #expect(outcome(facts(.exited(0))) == ["COMPLETED", "-", "0", "-"])
     #expect(outcome(facts(.exited(3))) == ["FAILED", "exit_code", "3", "-"])
     #expect(outcome(facts(.signaled(11))) == ["FAILED", "signal", "-", "11"])
-    #expect(outcome(facts(.signaled(9)) { $0.oomKills = 1 }) == ["FAILED", "oom_killed", "-", "9"])
-    #expect(outcome(facts(.signaled(9)) { $0.oomKills = 0 }) == ["FAILED", "signal", "-", "9"])
+    let own = MemoryEvents(limitReached: 1, kills: 1)
+    #expect(outcome(facts(.signaled(9)) { $0.memoryEvents = own }) == ["FAILED", "oom_killed", "-", "9"])
+    for events in [
+      MemoryEvents(limitReached: 0, kills: 0), MemoryEvents(limitReached: 1, kills: 0),
+      // The node's memory ended, not the job's.
+      MemoryEvents(limitReached: 0, kills: 1),
+    ] {
+      #expect(outcome(facts(.signaled(9)) { $0.memoryEvents = events }) == ["FAILED", "signal", "-", "9"])
+    }
     // A command that survived the kill of one of its children and said it was well is believed.
-    #expect(outcome(facts(.exited(0)) { $0.oomKills = 1 }) == ["COMPLETED", "-", "0", "-"])
+    #expect(outcome(facts(.exited(0)) { $0.memoryEvents = own }) == ["COMPLETED", "-", "0", "-"])
     #expect(outcome(facts(.signaled(15), timedOut: true)) == ["FAILED", "timeout", "-", "15"])
     #expect(outcome(facts(.exited(0), timedOut: true)) == ["FAILED", "timeout", "0", "-"])
     #expect(outcome(facts(.signaled(9), timedOut: true) { $0.stopIntent = true }) == ["FAILED", "timeout", "-", "9"])
     #expect(outcome(facts(.signaled(15)) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "15"])
-    #expect(outcome(facts(.exited(0)) { $0.stopIntent = true }) == ["STOPPED", "-", "0", "-"])
     #expect(
       outcome(facts(.signaled(9), timedOut: true) { $0.report?.violation = .init(call: nil, architecture: 0) })
         == ["FAILED", "seccomp_violation", "-", "9"])
+    #expect(outcome(facts(.exited(0), stopReached: true) { $0.stopIntent = true }) == ["STOPPED", "-", "0", "-"])
+    #expect(outcome(facts(.exited(3), stopReached: true) { $0.stopIntent = true }) == ["STOPPED", "-", "3", "-"])
+    #expect(outcome(facts(.signaled(11), stopReached: true) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "11"])
+    // A stop that came after the command's own end, while its output was on the way, ended nothing.
+    #expect(outcome(facts(.exited(0)) { $0.stopIntent = true }) == ["COMPLETED", "-", "0", "-"])
+    #expect(outcome(facts(.exited(3)) { $0.stopIntent = true }) == ["FAILED", "exit_code", "3", "-"])
+    #expect(outcome(facts(.signaled(11)) { $0.stopIntent = true }) == ["FAILED", "signal", "-", "11"])
+    // Killed when its grace was over, before joblet-init could pass SIGTERM on.
+    #expect(outcome(facts(.signaled(9)) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "9"])
     #expect(outcome(facts(nil)) == ["FAILED", "init_lost", "-", "-"])
     #expect(outcome(facts(nil) { $0.stopIntent = true }) == ["STOPPED", "-", "-", "-"])
     #expect(outcome(facts(nil) { $0.isCanceled = true }) == ["CANCELED", "-", "-", "-"])
     #expect(outcome(facts(.exited(0)) { $0.fault = "x" }) == ["FAILED", "init_lost", "-", "-"])
+  }
+
+  @Test func theMessageSaysWhatTheKernelKnows() {
+    func message(_ change: (inout EndFacts) -> Void) -> String? {
+      JobOutcome(facts(.signaled(9)) { change(&$0) }).message
+    }
+    let own = MemoryEvents(limitReached: 3, kills: 2)
+    #expect(
+      message {
+        $0.memoryEvents = own
+        $0.memoryLimitMB = 48
+        $0.memoryPeakBytes = 48 << 20 - 1
+      } == "the kernel killed it for reaching its memory limit of 48 MiB (signal 9, at most 48.0 MiB used)")
+    // A kernel before 5.19 has no memory.peak.
+    #expect(
+      message {
+        $0.memoryEvents = own
+        $0.memoryLimitMB = 48
+      } == "the kernel killed it for reaching its memory limit of 48 MiB (signal 9)")
+    #expect(
+      message { $0.memoryEvents = MemoryEvents(limitReached: 0, kills: 1) }?.contains("the node ran out of memory")
+        == true)
   }
 
   @Test func aSetupFailureNamesItsStep() {

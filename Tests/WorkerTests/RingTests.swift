@@ -28,6 +28,7 @@ import Worker
       (RingLayout.Field.violationCall, MemoryLayout<H>.offset(of: \.violation_call)),
       (RingLayout.Field.violationArchitecture, MemoryLayout<H>.offset(of: \.violation_arch)),
       (RingLayout.Field.acked, MemoryLayout<H>.offset(of: \.acked)),
+      (RingLayout.Field.stopReached, MemoryLayout<H>.offset(of: \.stop_reached)),
       (RingLayout.Field.ackedSeq, MemoryLayout<H>.offset(of: \.acked_seq)),
       (RingLayout.Field.execWaiting, MemoryLayout<H>.offset(of: \.exec_waiting)),
       (RingLayout.Field.go, MemoryLayout<H>.offset(of: \.go)),

@@ -89,7 +89,8 @@ final class FakeNode {
     let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
     let cgroups = try CgroupRoot(path: directory.path + "/cgroup", enabling: [.cpu, .memory, .io, .pids])
     var settings = WorkerSettings(
-      configuration, stateRoot: directory.path + "/jobs", controllers: cgroups.controllers, software: "test")
+      configuration, stateRoot: directory.path + "/jobs", cgroups: cgroups,
+      disk: .none("a test has none"), software: "test")
     settings.sampleInterval = .seconds(365 * 86_400)
     settings.linger = .milliseconds(50)
     change(&settings)

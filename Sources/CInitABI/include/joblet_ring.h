@@ -86,7 +86,8 @@ struct joblet_ring_header {
   uint32_t violation;              // 1 if a process made a call that is never legitimate, and the job was ended for it
   int32_t violation_call;          // the call's number; -1 if its caller was gone before it could be asked
   uint32_t violation_arch;         // AUDIT_ARCH_* of the number
-  uint32_t pad2[2];
+  uint32_t pad2;
+  uint32_t stop_reached;           // 1 if a signal was passed on to the payload before it was reaped
 
   // Written by joblet-exec. Everything before `acked` is on disk; joblet-init may overwrite it.
   uint64_t acked;
