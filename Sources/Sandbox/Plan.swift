@@ -20,7 +20,7 @@ public struct Plan: Hashable, Sendable {
     let filter = try filters.program(try filters.profile(asked: request.seccomp))
     steps =
       PlanMaker.root(settings, mounts, workspace: workspace, hostname: hostname)
-      + PlanMaker.confinement(filters)
+      + PlanMaker.confinement(settings, mounts, filters)
       + PlanMaker.payload(request, settings, filter)
       + PlanMaker.supervision(settings, filters, timeout: timeout)
   }
@@ -61,9 +61,11 @@ enum PlanMaker {
   }
 
   /// joblet-init, still host root: what confines the payload and has to be made by someone else.
-  static func confinement(_ filters: SeccompFilters) -> [PlanStep] {
+  static func confinement(
+    _ settings: SandboxSettings, _ mounts: [String], _ filters: SeccompFilters
+  ) -> [PlanStep] {
     // Before the payload is cloned, which has it from there: the payload's own filter lets through what this one catches.
-    [.violations(filters.violations)]
+    landlock(settings, mounts) + [.violations(filters.violations)]
   }
 
   /// The payload's process, between its clone and its exec.
@@ -94,6 +96,10 @@ enum PlanMaker {
       // no setuid program gives anything back.
       .noNewPrivileges,
       .environment(environment(request, settings)),
+    ]
+    // After no_new_privs, without which it takes the capabilities that are gone; before the filter, which need not allow it.
+    if settings.landlock != nil { steps.append(.landlock) }
+    steps += [
       // Last but for the descriptors and the exec: it refuses most of what the steps above call.
       .seccomp(filter),
       .closeDescriptors,

@@ -26,7 +26,7 @@ private struct PlanEncoder {
 
   mutating func append(_ step: PlanStep) {
     switch step {
-    case .privateMounts, .loopback, .proc, .pivot, .readOnlyRoot, .cgroupNamespace, .userNamespace, .keyring,
+    case .privateMounts, .loopback, .proc, .pivot, .readOnlyRoot, .landlock, .cgroupNamespace, .userNamespace, .keyring,
       .dropCapabilities, .noNewPrivileges, .closeDescriptors:
       write(step)
     case .hostname(let name): write(step, strings: [name])
@@ -35,6 +35,8 @@ private struct PlanEncoder {
     case .tmpfs(let target, let size, let mode): write(step, numbers: [size, UInt64(mode)], strings: [target])
     case .devices(let size): write(step, numbers: [size])
     case .mask(let path), .readOnlyPath(let path), .directory(let path): write(step, strings: [path])
+    case .landlockRules(let handled, let scoped): write(step, numbers: [handled.rawValue, scoped])
+    case .landlockAllow(let path, let rights): write(step, numbers: [rights.rawValue], strings: [path])
     case .file(let path, let content, let mode): write(step, numbers: [UInt64(mode)], strings: [path, content])
     case .standardStreams(let merge): write(step, numbers: [merge ? 1 : 0])
     case .resourceLimit(let limit, let soft, let hard): write(step, numbers: [limit.rawValue, soft, hard])

@@ -18,6 +18,9 @@ public enum PlanStep: Hashable, Sendable {
   case readOnlyRoot
   /// Catches calls that are never legitimate, with the listener at joblet-init.
   case violations(SeccompProgram)
+  /// Makes the ruleset: rights that only a rule gives, and the scopes.
+  case landlockRules(handled: LandlockRights, scoped: UInt64)
+  case landlockAllow(path: String, LandlockRights)
 
   // The payload's process.
   case cgroupNamespace
@@ -29,6 +32,7 @@ public enum PlanStep: Hashable, Sendable {
   case directory(String)
   case dropCapabilities
   case noNewPrivileges
+  case landlock
   case seccomp(SeccompProgram)
   case closeDescriptors
   case environment([String])
@@ -82,6 +86,9 @@ extension PlanStep {
     case .pivot: JOBLET_OP_PIVOT.rawValue
     case .readOnlyRoot: JOBLET_OP_READ_ONLY_ROOT.rawValue
     case .violations: JOBLET_OP_VIOLATIONS.rawValue
+    case .landlockRules: JOBLET_OP_LANDLOCK_RULES.rawValue
+    case .landlockAllow: JOBLET_OP_LANDLOCK_ALLOW.rawValue
+    case .landlock: JOBLET_OP_LANDLOCK.rawValue
     case .cgroupNamespace: JOBLET_OP_CGROUP_NAMESPACE.rawValue
     case .standardStreams: JOBLET_OP_STDIO.rawValue
     case .resourceLimit: JOBLET_OP_RLIMIT.rawValue
@@ -120,6 +127,9 @@ extension PlanStep: CustomStringConvertible {
     case .pivot: "pivot_root"
     case .readOnlyRoot: "make the root read-only"
     case .violations: "filter for calls that are never legitimate"
+    case .landlockRules: "Landlock ruleset"
+    case .landlockAllow(let path, _): "Landlock rule for \(path)"
+    case .landlock: "enter the Landlock ruleset"
     case .cgroupNamespace: "cgroup namespace"
     case .standardStreams: "standard streams"
     case .resourceLimit(let limit, _, _): "resource limit \(limit)"

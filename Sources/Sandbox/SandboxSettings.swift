@@ -16,10 +16,13 @@ public struct SandboxSettings: Sendable, Equatable {
   public var timeoutGrace: Duration
   /// Open files a process of the job may have (RLIMIT_NOFILE).
   public var openFiles: UInt64
+  /// Nil: jobs run without Landlock.
+  public var landlock: LandlockSupport?
 
   public init(
     allowedMounts: [String], workspacePath: String = "/work", tmpSize: Int64 = 64 << 20, runAs: RunAs = .nobody,
-    stagingDirectory: String = "/run/joblet/root", timeoutGrace: Duration = .seconds(10), openFiles: UInt64 = 65_536
+    stagingDirectory: String = "/run/joblet/root", timeoutGrace: Duration = .seconds(10), openFiles: UInt64 = 65_536,
+    landlock: LandlockSupport? = nil
   ) {
     self.allowedMounts = allowedMounts
     self.workspacePath = workspacePath
@@ -28,6 +31,7 @@ public struct SandboxSettings: Sendable, Equatable {
     self.stagingDirectory = stagingDirectory
     self.timeoutGrace = timeoutGrace
     self.openFiles = openFiles
+    self.landlock = landlock
   }
 
   /// The user inside the namespace that joblet-init becomes. Not the payload's: with the same IDs the payload could signal it,

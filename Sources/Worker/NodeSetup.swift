@@ -47,10 +47,6 @@ struct NodeSetup: Sendable {
 
   /// What the configuration asks for that can't be: before anything is touched.
   static func check(_ configuration: Configuration) throws(SetupError) {
-    guard configuration.isolation.landlock != "required" else {
-      throw SetupError(
-        description: "isolation.landlock: required is not supported by this version; set it to auto or off")
-    }
     guard configuration.network.defaultNetwork == "none" else {
       throw SetupError(
         description:
@@ -86,7 +82,8 @@ struct NodeSetup: Sendable {
         allowedMounts: configuration.filesystem.allowedMounts, workspacePath: configuration.filesystem.workspaceDir,
         tmpSize: configuration.filesystem.tmpSize,
         runAs: try RunAs(user: configuration.process.defaultUser, group: configuration.process.defaultGroup),
-        stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace),
+        stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace,
+        landlock: try LandlockPolicy.support(configuration.isolation.landlock, abi: Landlock.abi(), logger: logger)),
       filters: try SeccompFilters(profile: configuration.isolation.seccomp),
       workspaces: Workspaces(path: configuration.filesystem.baseDir), ringSize: settings.ringSize,
       maxRecords: settings.maxRecords)

@@ -49,6 +49,12 @@ struct failure drop_privileges(struct init *init);
 long drop_capabilities(uint32_t keep);
 long load_filter(const struct joblet_plan_cursor *cursor);
 
+// landlock.c: a ruleset for the finished root, made by PID 1 and entered by the payload. Paths are the job's own, after pivot_root.
+long make_ruleset(uint64_t rights, uint64_t scoped);
+long allow_below(const char *path, uint64_t rights);
+long enter_ruleset(void);
+void close_ruleset(void);
+
 // notify.c: the filter that catches calls which are never legitimate, in the first phase; the payload's own, which relies on it;
 // and the listener, on which PID 1 waits. `take_violation` reports one in the ring: 1, or 0 if there was none.
 long listen_for_violations(const struct joblet_plan_cursor *cursor);

@@ -170,6 +170,7 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
     case JOBLET_OP_DIRECTORY: return sys(chdir, joblet_plan_string(at, 0));
     case JOBLET_OP_CAPABILITIES: return drop_capabilities(0);
     case JOBLET_OP_NO_NEW_PRIVILEGES: return sys(prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0);
+    case JOBLET_OP_LANDLOCK: return enter_ruleset();
     case JOBLET_OP_SECCOMP: return load_payload_filter(at);
     case JOBLET_OP_CLOSE: return close_all(run);
     case JOBLET_OP_ENVIRONMENT:

@@ -73,6 +73,7 @@ struct failure drop_privileges(struct init *init) {
     if (result < 0) return (struct failure){JOBLET_SETUP_STEP(at.step->op, at.index), (int)-result};
   }
   sys(close, init->null);
+  close_ruleset();
   close_spent();
   // The filter comes last: it refuses all of the above. Its bytes stand in the plan, so the plan's pages go only before the
   // next program could be loaded, which is never: they are cut loose here by copying the filter out.

@@ -212,6 +212,8 @@ static long run(const struct joblet_plan_cursor *at) {
     // After the files of /etc are written; nothing below this mount is touched (not recursive).
     case JOBLET_OP_READ_ONLY_ROOT:
       return bind_attributes("/", MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC);
+    case JOBLET_OP_LANDLOCK_RULES: return make_ruleset(step->n[0], step->n[1]);
+    case JOBLET_OP_LANDLOCK_ALLOW: return allow_below(first, step->n[0]);
     // Last: the payload's filter relies on it.
     case JOBLET_OP_VIOLATIONS: return listen_for_violations(at);
     default: return -EINVAL;

@@ -99,6 +99,42 @@ func makePlan(
   }
 
   @Test(arguments: [
+    (1, nil), (2, 0x3FFF), (3, 0x7FFF), (4, 0x7FFF), (5, 0xFFFF), (6, 0xFFFF), (7, 0xFFFF), (99, 0xFFFF),
+  ])
+  func landlockHandlesWhatTheKernelKnows(_ abi: Int, _ rights: UInt64?) {
+    let support = LandlockSupport(abi: abi)
+    #expect(support?.handled.rawValue == rights)
+    if let support { #expect(support.scoped == (abi >= 6 ? 3 : 0)) }
+  }
+
+  @Test(arguments: [2, 7]) func landlockRulesGrantNoMoreThanIsHandled(_ abi: Int) throws {
+    let support = try #require(LandlockSupport(abi: abi))
+    let plan = try makePlan(settings: SandboxSettings(allowedMounts: ["/usr", "/etc/ssl"], landlock: support))
+    var rules: [String: LandlockRights] = [:]
+    for case .landlockAllow(let path, let rights) in plan.steps { rules[path] = rights }
+    #expect(Set(rules.keys) == ["/", "/usr", "/etc/ssl", "/proc", "/dev", "/dev/shm", "/tmp", "/work"])
+    // The kernel refuses a rule for a right that is not handled.
+    #expect(rules.values.allSatisfy { support.handled.isSuperset(of: $0) })
+    let writable = rules.filter { $0.value.contains(.writeFile) }.keys
+    #expect(Set(writable) == ["/proc", "/dev", "/dev/shm", "/tmp", "/work"])
+    #expect(!rules.values.contains { !$0.isDisjoint(with: [.makeCharacterDevice, .makeBlockDevice]) })
+    #expect(rules["/"]?.contains(.execute) == false)
+    let ops = try #require(read(plan.encoded())).map(\.op)
+    func index(_ op: joblet_plan_op) -> Int? { ops.firstIndex(of: op.rawValue) }
+    let made = try #require(index(JOBLET_OP_LANDLOCK_RULES))
+    let entered = try #require(index(JOBLET_OP_LANDLOCK))
+    // The rules lie on files of the job's own root, and the payload enters them when it can't do so by a right it lost.
+    #expect(try #require(index(JOBLET_OP_READ_ONLY_ROOT)) < made)
+    #expect(try #require(index(JOBLET_OP_NO_NEW_PRIVILEGES)) < entered)
+    #expect(entered < (try #require(index(JOBLET_OP_SECCOMP))))
+  }
+
+  @Test func withoutLandlockThePlanHasNoneOfIt() throws {
+    let names = try makePlan().steps.map(\.description).filter { $0.contains("Landlock") }
+    #expect(names.isEmpty)
+  }
+
+  @Test(arguments: [
     "usr", "/", "", "/usr/", "/usr/../etc", "/./usr", "/proc", "/dev/shm", "/sys/fs", "/tmp", "/opt/joblet", "/work",
     "/work/x", "/usr\0",
   ])

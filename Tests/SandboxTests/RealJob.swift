@@ -34,6 +34,8 @@ final class RealJob {
     var dataSize = 1 << 18
     var stopAfterFirstRecord = false
     var seccomp = "default"
+    /// As on a node with `isolation.landlock: auto`.
+    var landlock = try? LandlockSupport(abi: Landlock.abi().get())
   }
 
   static func run(
@@ -48,7 +50,8 @@ final class RealJob {
     let settings = SandboxSettings(
       allowedMounts: [
         "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/ca-certificates", "/etc/alternatives",
-      ], runAs: options.runAs, stagingDirectory: "\(state)/root", timeoutGrace: options.grace)
+      ], runAs: options.runAs, stagingDirectory: "\(state)/root", timeoutGrace: options.grace,
+      landlock: options.landlock)
     let plan = try Plan(
       request: request, id: id, timeout: options.timeout, workspace: "\(base)/work", settings: settings,
       filters: filters)

@@ -130,6 +130,27 @@ struct RealJobTests {
     #expect(outcome.violation == nil && outcome.code == 0)
   }
 
+  /// A device node fails without Landlock too, but with another error: the kernel asks Landlock first.
+  @Test(arguments: [true, false]) func landlockIsInForce(_ isOn: Bool) throws {
+    var options = RealJob.Options()
+    guard options.landlock != nil else { return }
+    if !isOn { options.landlock = nil }
+    let outcome = try shell("mknod /tmp/null c 1 3 2>&1", options: options)
+    #expect(outcome.stdout.contains(isOn ? "Permission denied" : "Operation not permitted"))
+  }
+
+  /// What programs do all day in their own root, under every layer.
+  @Test func landlockIsNotInTheWay() throws {
+    let script = """
+      cd /work && mkdir a b && echo x >a/f && mv a/f b/g && ln b/g a/h && ln -s h a/s && cat a/s && rm -r a b
+      cp /bin/true /tmp/t && /tmp/t && echo copied program runs; : >/tmp/t; echo y >/dev/stdout; echo z >/dev/null
+      head -1 /etc/passwd; echo 500 >/proc/self/oom_score_adj && mkfifo /tmp/p && echo x >/dev/shm/s && ls / >/dev/null && echo end
+      """
+    let outcome = try shell(script)
+    #expect(outcome.stdout == "x\ncopied program runs\ny\nroot:x:0:0:root:/root:/bin/sh\nend\n")
+    #expect(outcome.stderr == "")
+  }
+
   @Test func theTimeOutAsksThenKills() throws {
     var options = RealJob.Options()
     options.timeout = .milliseconds(200)

@@ -55,6 +55,8 @@ enum joblet_plan_op {
   JOBLET_OP_PIVOT = 0x010c,            // pivot_root, the host's root detached
   JOBLET_OP_READ_ONLY_ROOT = 0x010d,
   JOBLET_OP_VIOLATIONS = 0x010e,       // block: struct sock_filter[] with SECCOMP_RET_USER_NOTIF for what is never legitimate
+  JOBLET_OP_LANDLOCK_RULES = 0x010f,   // after the pivot. n0 rights to files that need a rule, n1 scopes
+  JOBLET_OP_LANDLOCK_ALLOW = 0x0110,   // s0 path in the job's root, n0 rights to it and what is below; absent is fine
 
   // The payload's process, cloned into pay/ after exec's go.
   JOBLET_OP_CGROUP_NAMESPACE = 0x0201,
@@ -70,6 +72,7 @@ enum joblet_plan_op {
   JOBLET_OP_CLOSE = 0x020b,            // every descriptor from 3 on
   JOBLET_OP_ENVIRONMENT = 0x020c,      // strings NAME=value
   JOBLET_OP_EXEC = 0x020d,             // strings: argv; the command is looked up in the environment's PATH. The last of its phase
+  JOBLET_OP_LANDLOCK = 0x020e,         // enters the ruleset of the first phase
 
   // joblet-init again, once the payload's process is made.
   JOBLET_OP_TIMEOUT = 0x0301,          // n0 nanoseconds from the payload's exec, n1 nanoseconds from SIGTERM to cgroup.kill

@@ -47,6 +47,9 @@ int cl_fallocate(int fd, int64_t offset, int64_t length);
 // openat2(2) with RESOLVE_BENEATH | RESOLVE_NO_SYMLINKS | RESOLVE_NO_MAGICLINKS: a path that can't lead anywhere else.
 int cl_open_beneath(int directory, const char *path, int flags, unsigned mode);
 
+// The version of Landlock's interface (1 or more), -ENOSYS without it, -EOPNOTSUPP if it is turned off.
+int cl_landlock_abi(void);
+
 // The name (`ENOENT`) and the sentence of an error number; NULL for one that does not exist. Thread-safe, unlike strerror.
 const char *cl_error_name(int number);
 const char *cl_error_text(int number);
