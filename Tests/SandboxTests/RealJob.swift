@@ -129,7 +129,7 @@ final class RealJob {
     }
     outcome.failure = SetupFailure(
       setupStep: header.pointee.setup_step, setupErrno: header.pointee.setup_errno)
-    outcome.oomKills = try group.oomKills()
+    outcome.oomKills = try group.memoryEvents()?.kills
     var problems: [String] = []
     outcome.usage = group.figures(problems: &problems)
     #expect(problems == [])
