@@ -36,6 +36,9 @@ need_build_packages() {
     libsqlite3-dev libpcre2-dev
 }
 
+# What an installation calls: mkfs.xfs or mke2fs makes the image that workspaces have their quota on.
+need_run_packages() { need_packages xfsprogs e2fsprogs; }
+
 # A Swift of at least 6.2: the one that is there, else the pinned release from swift.org.
 need_swift() {
   if [ -x "$swift_home/usr/bin/swift" ]; then export PATH=$swift_home/usr/bin:$PATH; fi

@@ -58,8 +58,17 @@ public enum UnitDropIns {
       "joblet-health.socket": socket(health(configuration.server), health(shipped.server)),
       "joblet-persist.socket": socket(.unix(configuration.ipc.socket), .unix(shipped.ipc.socket)),
       "joblet-persist-query.socket": query,
+      "joblet-exec.service": workspaceMount(configuration.filesystem, shipped.filesystem),
       "joblet-persist.service": persistPaths(configuration.persist.storage, shipped.persist.storage),
     ]
+  }
+
+  /// exec starts when the file system with the workspaces is mounted.
+  private static func workspaceMount(
+    _ files: Configuration.Filesystem, _ shipped: Configuration.Filesystem
+  ) -> String? {
+    guard files.baseDir != shipped.baseDir else { return nil }
+    return "\(heading)[Unit]\nRequiresMountsFor=\(escaped(files.baseDir))\n"
   }
 
   /// persist sees the file system read-only but for what it keeps.

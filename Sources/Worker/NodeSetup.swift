@@ -63,6 +63,8 @@ struct NodeSetup: Sendable {
     try NodeSetup.makeDirectories(["\(state)", "\(state)/jobs", "\(state)/root"], mode: 0o700)
     try NodeSetup.makeDirectories([configuration.filesystem.baseDir], mode: 0o711)
     lock = try NodeSetup.lock("\(state)/lock")
+    // With the lock held: what it finds of an earlier exec is nobody's any more.
+    let workspaces = try Workspaces(configuration.filesystem)
     if paths.cgroupRoot == nil { try JobsScope.ensure(logger: logger) }
     let cgroups = try NodeSetup.cgroups(configuration, path: paths.cgroupRoot ?? JobsScope.path, logger: logger)
     let spawner = try InitSpawner(executable: paths.initProgram)
@@ -85,10 +87,10 @@ struct NodeSetup: Sendable {
         stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace,
         landlock: try LandlockPolicy.support(configuration.isolation.landlock, abi: Landlock.abi(), logger: logger)),
       filters: try SeccompFilters(profile: configuration.isolation.seccomp),
-      workspaces: Workspaces(path: configuration.filesystem.baseDir), ringSize: settings.ringSize,
+      workspaces: workspaces, ringSize: settings.ringSize,
       maxRecords: settings.maxRecords)
     teardown = JobTeardown(
-      cgroups: cgroups, workspaces: Workspaces(path: configuration.filesystem.baseDir),
+      cgroups: cgroups, workspaces: workspaces,
       timeout: configuration.joblet.cleanupTimeout)
   }
 

@@ -5,10 +5,12 @@ import LinuxKernel
 ///
 /// It never follows a symbolic link (every step is relative to an open directory, `O_NOFOLLOW`), and depth costs nothing: a
 /// subdirectory that is not empty first moves up to the top, so two descriptors are enough for any tree, and no path is ever
-/// built. Nothing may write to the tree meanwhile: the job's processes are gone.
+/// built. Where moving is refused (the disk is full, the names are encrypted and their key is gone) it walks down and up
+/// instead, which takes longer and nothing else. Nothing may write to the tree meanwhile: the job's processes are gone.
 package enum TreeRemover {
   /// Removes `name` in the directory `parent`. What is not there is fine.
-  package static func remove(_ name: String, in parent: String) throws(Errno) {
+  /// - Parameter moving: false: as if every move was refused; tests ask for it.
+  package static func remove(_ name: String, in parent: String, moving: Bool = true) throws(Errno) {
     let base = try FileDescriptor.open(parent, O_RDONLY | O_DIRECTORY | O_NOFOLLOW)
     let name = Array(name.utf8CString)
     let top: FileDescriptor
@@ -18,18 +20,22 @@ package enum TreeRemover {
       return
     }
     var moved = 0
-    while try emptyOnce(top, moveTo: top, isTop: true, &moved) {}
+    var progress = moving ? Progress.some : .stuck
+    while case .some = progress { progress = try emptyOnce(top, moveTo: top, isTop: true, &moved) }
+    if case .stuck = progress { try emptyInPlace(top) }
     try unlinkDirectory(name, in: base)
   }
 
   /// A file's name as the kernel has it: a job's need not be UTF-8.
   private typealias Name = [CChar]
 
+  /// What a look at a directory brought: entries were removed, there were none, or one can neither go nor move.
+  private enum Progress { case some, none, stuck }
+
   /// Removes up to a batch of entries of `directory`.
-  /// - Returns: false when it is empty.
   private static func emptyOnce(
     _ directory: borrowing FileDescriptor, moveTo top: borrowing FileDescriptor, isTop: Bool, _ moved: inout Int
-  ) throws(Errno) -> Bool {
+  ) throws(Errno) -> Progress {
     let names = try list(directory, atMost: 1024)
     let raw = directory.raw
     for name in names {
@@ -39,23 +45,63 @@ package enum TreeRemover {
       guard errno == ENOTEMPTY || errno == EEXIST else { throw Errno(errno, "unlinkat") }
       if isTop {
         let child = try open(name, in: directory)
-        while try emptyOnce(child, moveTo: top, isTop: false, &moved) {}
+        var progress = Progress.some
+        while case .some = progress { progress = try emptyOnce(child, moveTo: top, isTop: false, &moved) }
+        if case .stuck = progress { return .stuck }
         try unlinkDirectory(name, in: directory)
-      } else {
-        try move(name, from: directory, to: top, &moved)
+      } else if !move(name, from: directory, to: top, &moved) {
+        return .stuck
       }
     }
-    return !names.isEmpty
+    return names.isEmpty ? .none : .some
   }
 
+  /// Empties `top` going down into the first directory that is not empty, and up by `..` when it is: nothing is moved, and
+  /// nothing is kept in memory for a level. `..` is safe where the tree is nobody's any more: no one moves a directory away.
+  private static func emptyInPlace(_ top: borrowing FileDescriptor) throws(Errno) {
+    var current = try top.duplicate()
+    var depth = 0
+    while true {
+      // Few at a time: after each way down and up the rest of a list is read anew.
+      let names = try list(current, atMost: 16)
+      if names.isEmpty {
+        if depth == 0 { return }
+        depth -= 1
+        let dot = CChar(bitPattern: UInt8(ascii: "."))
+        let parent = try open([dot, dot, 0], in: current)
+        current = parent
+        continue
+      }
+      guard let full = try unlinkAll(names, in: current) else { continue }
+      depth += 1
+      let child = try open(full, in: current)
+      current = child
+    }
+  }
+
+  /// - Returns: a directory among `names` that is not empty.
+  private static func unlinkAll(_ names: [Name], in directory: borrowing FileDescriptor) throws(Errno) -> Name? {
+    let raw = directory.raw
+    var full: Name?
+    for name in names where unlinkat(raw, name, 0) != 0 {
+      guard errno == EISDIR || errno == EPERM else { throw Errno(errno, "unlinkat") }
+      if unlinkat(raw, name, AT_REMOVEDIR) == 0 { continue }
+      guard errno == ENOTEMPTY || errno == EEXIST else { throw Errno(errno, "unlinkat") }
+      full = name
+    }
+    return full
+  }
+
+  /// - Returns: false if it can't be moved. (ENOSPC, EDQUOT: the top has no room for one more name. ENOKEY: fscrypt. EXDEV:
+  ///   another project. EMLINK: the top has all the subdirectories it may have.) Whatever the reason, there is the other way.
   private static func move(
     _ name: Name, from directory: borrowing FileDescriptor, to top: borrowing FileDescriptor, _ moved: inout Int
-  ) throws(Errno) {
+  ) -> Bool {
     while true {
       moved += 1
-      if renameat(directory.raw, name, top.raw, ".joblet-\(moved)") == 0 { return }
+      if renameat(directory.raw, name, top.raw, ".joblet-\(moved)") == 0 { return true }
       // The job may have thought of the same name.
-      guard errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR else { throw Errno(errno, "renameat") }
+      guard errno == ENOTEMPTY || errno == EEXIST || errno == ENOTDIR else { return false }
     }
   }
 

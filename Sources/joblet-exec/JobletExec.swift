@@ -13,7 +13,8 @@ struct JobletExec: AsyncParsableCommand {
       --cgroup-root; a node without cgroup controllers also needs 'cgroup: {enableControllers: []}' in its configuration. \
       Jobs outlive it: the next start adopts them.
       """,
-    version: jobletVersion)
+    version: jobletVersion,
+    subcommands: [WorkspacesCommand.self])
 
   @Option(help: ArgumentHelp(stringLiteral: DaemonOptions.configHelp))
   var config: String?

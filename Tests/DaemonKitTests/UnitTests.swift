@@ -58,14 +58,17 @@ import Testing
     configuration.server.address = "::"
     configuration.server.port = 443
     configuration.persist.storage.local.logs.directory = "/data/100%"
-    #expect(try UnitDropIns.write(configuration, to: folder).count == 2)
+    configuration.filesystem.baseDir = "/fast/jobs"
+    #expect(try UnitDropIns.write(configuration, to: folder).count == 3)
     let socket = try String(contentsOfFile: "\(folder)/joblet-api.socket.d/10-joblet-config.conf", encoding: .utf8)
     #expect(socket.hasSuffix("[Socket]\nListenStream=\nListenStream=[::]:443\n"))
     let service = try String(
       contentsOfFile: "\(folder)/joblet-persist.service.d/10-joblet-config.conf", encoding: .utf8)
     #expect(service.contains("ReadWritePaths=/data/100%% /opt/joblet/metrics /opt/joblet/persist"))
+    let worker = try String(contentsOfFile: "\(folder)/joblet-exec.service.d/10-joblet-config.conf", encoding: .utf8)
+    #expect(worker.hasSuffix("[Unit]\nRequiresMountsFor=/fast/jobs\n"))
     #expect(try UnitDropIns.write(configuration, to: folder).isEmpty)
-    #expect(try UnitDropIns.write(Configuration(), to: folder).count == 2)
+    #expect(try UnitDropIns.write(Configuration(), to: folder).count == 3)
     #expect(try FileManager.default.contentsOfDirectory(atPath: folder).isEmpty)
   }
 }

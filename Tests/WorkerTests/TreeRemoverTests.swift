@@ -13,7 +13,7 @@ import Worker
     try TreeRemover.remove("tree", in: directory.path)
   }
 
-  @Test func filesDirectoriesAndStrangeNamesGo() throws {
+  @Test(arguments: [true, false]) func filesDirectoriesAndStrangeNamesGo(moving: Bool) throws {
     mkdir(tree, 0o700)
     mkdir(tree + "/empty", 0o700)
     mkdir(tree + "/a", 0o000)
@@ -26,11 +26,11 @@ import Worker
     mkfifo(tree + "/fifo", 0o600)
     let strange: [CChar] = Array(tree.utf8CString.dropLast()) + [47, -1, -2, 10, 39, 0]  // not UTF-8
     mkdir(strange, 0o700)
-    try TreeRemover.remove("tree", in: directory.path)
+    try TreeRemover.remove("tree", in: directory.path, moving: moving)
     #expect(!exists(tree))
   }
 
-  @Test func linksAreRemovedAndNeverFollowed() throws {
+  @Test(arguments: [true, false]) func linksAreRemovedAndNeverFollowed(moving: Bool) throws {
     let outside = directory.path + "/outside"
     mkdir(outside, 0o700)
     file(outside + "/precious")
@@ -39,7 +39,7 @@ import Worker
     symlink(outside, tree + "/link")
     symlink(outside, tree + "/d/link")
     symlink("/", tree + "/d/root")
-    try TreeRemover.remove("tree", in: directory.path)
+    try TreeRemover.remove("tree", in: directory.path, moving: moving)
     #expect(exists(outside + "/precious"))
     #expect(!exists(tree))
   }
@@ -54,7 +54,7 @@ import Worker
   }
 
   /// Deeper than any path may be long, and than there are descriptors.
-  @Test func depthCostsNothing() throws {
+  @Test(arguments: [true, false]) func depthCostsNothing(moving: Bool) throws {
     mkdir(tree, 0o700)
     var here = open(tree, O_RDONLY | O_DIRECTORY)
     for _ in 0..<5000 {
@@ -64,14 +64,18 @@ import Worker
       here = next
     }
     close(here)
-    try TreeRemover.remove("tree", in: directory.path)
+    try TreeRemover.remove("tree", in: directory.path, moving: moving)
     #expect(!exists(tree))
   }
 
-  @Test func manyEntriesGoInBatches() throws {
+  @Test(arguments: [true, false]) func manyEntriesGoInBatches(moving: Bool) throws {
     mkdir(tree, 0o700)
     for number in 0..<3000 { file(tree + "/f\(number)") }
-    try TreeRemover.remove("tree", in: directory.path)
+    for number in 0..<100 {
+      mkdir(tree + "/d\(number)", 0o700)
+      file(tree + "/d\(number)/f")
+    }
+    try TreeRemover.remove("tree", in: directory.path, moving: moving)
     #expect(!exists(tree))
   }
 }

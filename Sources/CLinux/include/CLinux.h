@@ -53,3 +53,24 @@ int cl_landlock_abi(void);
 // The name (`ENOENT`) and the sentence of an error number; NULL for one that does not exist. Thread-safe, unlike strerror.
 const char *cl_error_name(int number);
 const char *cl_error_text(int number);
+
+// The project an inode is counted for (0: none), and whether what is made in it is counted for the same. 0 or -errno; a
+// file system that knows no projects says -ENOTTY, -EOPNOTSUPP or -EINVAL.
+int cl_project_get(int fd, uint32_t *id, int *inherits);
+// Counts the directory, and what will be made in it, for project `id`. What is in it already stays where it is counted.
+int cl_project_set(int fd, uint32_t id);
+
+enum cl_quota_state { CL_QUOTA_OFF = 0, CL_QUOTA_COUNTED = 1, CL_QUOTA_ENFORCED = 2 };
+// What the file system of `fd` does with project quotas: one of the above, or -errno (-ENOSYS: it has none at all).
+int cl_quota_state(int fd);
+
+struct cl_quota {
+  uint64_t limit_bytes, limit_inodes; // 0: no limit
+  uint64_t used_bytes, used_inodes;
+};
+// Limits and use of a project on the file system of `fd` (quotactl_fd(2)). -ENOENT: it never had either.
+int cl_quota_get(int fd, uint32_t id, struct cl_quota *quota);
+// The same for the first project from *id on that has some; sets *id. -ENOENT: there is no more.
+int cl_quota_next(int fd, uint32_t *id, struct cl_quota *quota);
+// Sets the hard limits, in whole KiB rounded down; 0: no limit. No soft ones, so no grace period.
+int cl_quota_set(int fd, uint32_t id, uint64_t limit_bytes, uint64_t limit_inodes);

@@ -143,6 +143,8 @@ public final class Bed {
       health: {address: 127.0.0.1, port: \(ports.health)}
     filesystem:
       baseDir: \(directory)/jobs
+      # Whatever file system the folder is on: a benchmark asks for no quota of it.
+      workspace: {default_quota: 0}
       allowedMounts: [/usr, /bin, /sbin, /lib, /lib64, \(directory)/bin]
     cgroup: {enableControllers: \(hasLimits ? "[cpu, memory, pids]" : "[]")}
     ipc: {socket: \(directory)/run/persist-ipc.sock}
