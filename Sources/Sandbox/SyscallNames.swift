@@ -4,8 +4,7 @@ import Glibc
 /// The default profile's allow-list, by purpose. Not in it, and so refused: mounting and namespaces (mount, umount2, move_mount,
 /// fsopen …, unshare, setns, pivot_root, chroot), other processes' memory and descriptors (ptrace, process_vm_*, kcmp,
 /// pidfd_getfd), kernel keys, bpf, perf_event_open, io_uring, userfaultfd, clocks, the kernel log, and, with the end of the
-/// job, ``neverLegitimate``. `clone`, `clone3`, `ioctl`, `mknod`, `mknodat`, `personality`, `socket` and `socketpair` have
-/// rules of their own.
+/// job, ``neverLegitimate``. What is allowed by its arguments stands in ``ArgumentRules``.
 enum SyscallNames {
   /// Calls that change the host's kernel, its hardware or its accounts, or go around a mount to its file system: no right a job
   /// could ever have lets them succeed, and no program tries them by accident.
@@ -27,11 +26,16 @@ enum SyscallNames {
     interprocess + [
       "accept", "accept4", "bind", "connect", "listen", "recvmmsg", "sendmmsg", "mlock", "mlock2", "mlockall",
       "munlock",
-      "munlockall", "io_cancel", "io_destroy", "io_getevents", "io_setup", "io_submit", "process_mrelease",
+      "munlockall", "process_mrelease",
       "remap_file_pages", "vmsplice", "name_to_handle_at", "sync", "syncfs", "capset", "setgroups", "setfsuid",
       "setfsgid", "ioprio_set", "sched_setattr", "sched_setparam", "sched_setscheduler", "epoll_ctl_old",
       "epoll_wait_old",
     ]
+
+  /// The kernel's older asynchronous I/O (io_setup(2)).
+  static let asynchronous = [
+    "io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit",
+  ]
 
   static let allowed =
     files + attributes + memory + processes + signals + scheduling + time + waiting + sockets + identity
@@ -46,7 +50,7 @@ enum SyscallNames {
     "getdents",
     "getdents64", "inotify_add_watch", "inotify_init", "inotify_init1", "inotify_rm_watch", "lchown", "link", "linkat",
     "lseek",
-    "lstat", "mkdir", "mkdirat", "newfstatat", "open", "openat", "openat2", "pipe", "pipe2",
+    "lstat", "mkdir", "mkdirat", "newfstatat", "open", "openat", "openat2", "pipe",
     "pread64",
     "preadv", "preadv2", "pwrite64", "pwritev", "pwritev2", "read", "readahead", "readlink", "readlinkat", "readv",
     "rename",
@@ -61,8 +65,7 @@ enum SyscallNames {
     "lsetxattr", "removexattr", "setxattr",
   ]
   static let memory = [
-    "brk", "get_mempolicy", "madvise", "map_shadow_stack", "memfd_create", "mincore", "mlock", "mlock2", "mlockall",
-    "mmap",
+    "brk", "get_mempolicy", "madvise", "map_shadow_stack", "mincore", "mlock", "mlock2", "mlockall",
     "mprotect", "mremap", "mseal", "msync", "munlock", "munlockall", "munmap", "pkey_alloc", "pkey_free",
     "pkey_mprotect",
     "process_mrelease", "remap_file_pages",
@@ -72,7 +75,7 @@ enum SyscallNames {
     "getpriority",
     "getrlimit", "getrusage", "getsid", "gettid", "get_robust_list", "get_thread_area", "pidfd_open",
     "pidfd_send_signal",
-    "prctl", "prlimit64", "rseq", "setpgid", "setpriority", "setrlimit", "setsid", "set_robust_list", "set_thread_area",
+    "prctl", "rseq", "setpgid", "setpriority", "setsid", "set_robust_list", "set_thread_area",
     "set_tid_address", "sysinfo", "times", "uname", "vfork", "wait4", "waitid",
   ]
   static let signals = [
@@ -96,7 +99,7 @@ enum SyscallNames {
   static let waiting = [
     "epoll_create", "epoll_create1", "epoll_ctl", "epoll_ctl_old", "epoll_pwait", "epoll_pwait2", "epoll_wait",
     "epoll_wait_old", "eventfd", "eventfd2", "futex", "futex_requeue", "futex_wait", "futex_waitv", "futex_wake",
-    "io_cancel", "io_destroy", "io_getevents", "io_setup", "io_submit", "poll", "ppoll", "pselect6", "select",
+    "poll", "ppoll", "pselect6", "select",
   ]
   static let sockets = [
     "accept", "accept4", "bind", "connect", "getpeername", "getsockname", "getsockopt", "listen", "recvfrom",
@@ -111,7 +114,7 @@ enum SyscallNames {
   static let interprocess = [
     "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink", "msgctl", "msgget",
     "msgrcv",
-    "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat", "shmctl", "shmdt", "shmget",
+    "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat", "shmctl", "shmdt",
   ]
   /// What a job may use to confine itself further, and what only reads.
   static let ownSandbox = [

@@ -9,6 +9,7 @@
 #include "init.h"
 
 #define PROMPT_DELAY (100 * 1000000LL)  // how long the beginning of a line waits for its end, in nanoseconds
+#define KILL_INTERVAL (1000 * 1000000LL)
 #define NEVER INT64_MAX
 
 struct stream {
@@ -66,20 +67,28 @@ static void read_stream(struct supervisor *state, int i) {
   commit(state, i, 0);
 }
 
-static void kill_payload(void) { sys(write, JOBLET_FD_PAY_KILL, "1", 1); }
+// Everyone but PID 1. A process that is being born meanwhile can escape one kill (kernels before 6.14), and nothing else would
+// end it; so it is repeated until nobody is left.
+static void kill_payload(struct supervisor *state) {
+  sys(write, JOBLET_FD_PAY_KILL, "1", 1);
+  state->kill_at = now(CLOCK_MONOTONIC) + KILL_INTERVAL;
+}
 
 // Reaps everyone who has ended: the payload, and the orphans that fell to PID 1.
 static void reap(struct supervisor *state) {
   for (;;) {
     int status = 0;
     long pid = sys(wait4, -1, &status, 1 /* WNOHANG */, 0);
-    if (pid == -ECHILD) state->no_children = 1;
+    if (pid == -ECHILD) {
+      state->no_children = 1;
+      state->kill_at = NEVER;
+    }
     if (pid <= 0) return;
     if (pid != state->init->payload) continue;
     state->reaped = 1;
     state->status = status;
     // What it left behind would hold the pipes open, and the job's end with them. From now on nothing else can end it.
-    kill_payload();
+    kill_payload(state);
   }
 }
 
@@ -106,10 +115,7 @@ static void keep_time(struct supervisor *state, int64_t time) {
       sys(kill, -1, SIGTERM);  // everyone but PID 1
     }
   }
-  if (time >= state->kill_at) {
-    state->kill_at = NEVER;
-    kill_payload();
-  }
+  if (time >= state->kill_at) kill_payload(state);
 }
 
 static int64_t next_deadline(const struct supervisor *state) {
@@ -161,7 +167,7 @@ static void turn(struct supervisor *state) {
   if (entries[4].revents && take_violation(state->init->ring)) {
     // One is enough: the whole job goes, and nothing in it can go on.
     state->violations = -1;
-    kill_payload();
+    kill_payload(state);
   }
   if (entries[0].revents) take_signals(state);
   for (int i = 0; i < 2; i++)

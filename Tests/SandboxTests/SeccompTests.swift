@@ -137,7 +137,7 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
 
   @Test(arguments: [
     "socket", "connect", "bind", "listen", "accept4", "shmget", "semop", "msgget", "mq_open", "mlockall", "ptrace",
-    "io_setup", "sync", "name_to_handle_at", "sched_setscheduler", "ioctl", "mknodat",
+    "sync", "name_to_handle_at", "sched_setscheduler", "ioctl", "mknodat",
   ])
   func strictTakesAway(_ name: String) { #expect(strict.verdict(number(name), [2, 2, 0x2000]) == .errno(EPERM)) }
 
@@ -219,14 +219,52 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
   }
 
   /// The kernel takes the request as 32 bits: whatever stands above them must not get one through.
-  @Test(arguments: [0x5412, 0x541C] as [UInt64], [0, 1 << 32, 0xFFFF_FFFF_0000_0000] as [UInt64])
-  func typingIntoTerminalsIsRefused(_ request: UInt64, _ above: UInt64) {
+  @Test(arguments: [0x5412, 0x541C, 0x5423] as [UInt64], [0, 1 << 32, 0xFFFF_FFFF_0000_0000] as [UInt64])
+  func harmfulRequestsAreRefused(_ request: UInt64, _ above: UInt64) {
     #expect(payload.verdict(number("ioctl"), [1, request | above]) == .errno(EPERM))
   }
 
   @Test(
-    arguments: [0x5401, 0x5413, 0x541B, 0x5402, 0x4004_5412, 0x5422, 0x1412, 0, 0xFFFF_FFFF, 0x8008_5412] as [UInt64])
+    arguments: [
+      0x5401, 0x5413, 0x541B, 0x5402, 0x4004_5412, 0x5422, 0x5421, 0x5403, 0x541D, 0x1412, 0x8000_5423, 0, 0xFFFF_FFFF,
+      0x8008_5412,
+    ] as [UInt64])
   func otherRequestsAreAllowed(_ request: UInt64) { #expect(payload.verdict(number("ioctl"), [1, request]) == .allow) }
+
+  /// Whatever stands in the bits the kernel does not look at.
+  @Test(arguments: [0, 1 << 32, 0xFFFF_FFFF_0000_0000] as [UInt64])
+  func hugePagesAreNotThere(_ above: UInt64) {
+    for job in [payload, strict, compat] {
+      #expect(job.verdict(number("mmap"), [0, 0, 3, 0x22]) == .allow)
+      #expect(job.verdict(number("mmap"), [0, 0, 3, 0x4_0022 | above]) == .errno(ENOMEM))
+      #expect(job.verdict(number("memfd_create"), [0, 3]) == .allow)
+      #expect(job.verdict(number("memfd_create"), [0, 4 | above]) == .errno(EINVAL))
+    }
+    #expect(payload.verdict(number("shmget"), [0, 1, 0x200]) == .allow)
+    #expect(payload.verdict(number("shmget"), [0, 1, 0xA00 | above]) == .errno(EPERM))
+  }
+
+  @Test(arguments: [0, 1 << 32, 0xFFFF_FFFF_0000_0000] as [UInt64])
+  func theCoreLimitStays(_ above: UInt64) {
+    for job in [payload, strict, compat] {
+      #expect(job.verdict(number("setrlimit"), [4 | above, 0x1000]) == .errno(0))
+      #expect(job.verdict(number("prlimit64"), [0, 4 | above, 0x1000, 0]) == .errno(0))
+      #expect(job.verdict(number("prlimit64"), [0, 4 | above, 0x1_0000_0000, 0]) == .errno(0))
+      #expect(job.verdict(number("prlimit64"), [0, 4 | above, 0, 0x1000]) == .allow)
+      for resource: UInt64 in 0..<16 where resource != 4 {
+        #expect(job.verdict(number("prlimit64"), [0, resource, 0x1000, 0]) == .allow)
+        #expect(job.verdict(number("setrlimit"), [resource, 0x1000]) == .allow)
+      }
+    }
+  }
+
+  @Test func notificationPipesAndAsynchronousIOAreRefused() {
+    #expect(payload.verdict(number("pipe2"), [0, 0x8_0800]) == .allow)
+    #expect(payload.verdict(number("pipe2"), [0, 0x80]) == .errno(EPERM))
+    #expect(payload.verdict(number("io_setup")) == .errno(ENOSYS))
+    #expect(strict.verdict(number("io_setup")) == .errno(ENOSYS))
+    #expect(compat.verdict(number("io_setup")) == .allow)
+  }
 
   @Test(
     arguments: [(0, true), (0xFFFF_FFFF, true), (0x40000, true), (0x40_0000, false), (8, false)] as [(UInt64, Bool)])
@@ -236,8 +274,12 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
 
   @Test(
     arguments: [
-      ([1, 1, 0], true), ([2, 1, 0], true), ([10, 2, 0], true), ([16, 3, 0], true), ([16, 3, 12], false),
-      ([17, 3, 0], false), ([40, 1, 0], false), ([38, 5, 0], false), ([44, 3, 0], false),
+      ([1, 1, 0], true), ([1, 5, 0], true), ([2, 1, 0], true), ([2, 1, 6], true), ([10, 0x8_0802, 17], true),
+      ([2, 2, 1], true), ([16, 3, 0], true), ([16, 3, 12], false), ([17, 3, 0], false), ([40, 1, 0], false),
+      ([38, 5, 0], false), ([44, 3, 0], false),
+      // SCTP by protocol and by type, DCCP, MPTCP, SMC, L2TP, raw, SOCK_PACKET; and with bits the kernel does not look at.
+      ([2, 1, 132], false), ([2, 5, 0], false), ([10, 6, 0], false), ([2, 1, 262], false), ([2, 1, 256], false),
+      ([2, 2, 115], false), ([2, 3, 1], false), ([2, 10, 3], false), ([1 << 32 | 2, 1, 132], false),
     ] as [([UInt64], Bool)])
   func socketFamilies(_ arguments: [UInt64], _ allowed: Bool) {
     #expect(payload.verdict(number("socket"), arguments) == (allowed ? .allow : .errno(EPERM)))
