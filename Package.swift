@@ -186,7 +186,7 @@ let package = Package(
       name: "CBenchmark", dependencies: ["CCurl"], path: "Tests/Benchmarks/CBenchmark"),
     .target(
       name: "BenchmarkKit", dependencies: ["CBenchmark"], path: "Tests/Benchmarks/BenchmarkKit", swiftSettings: strict),
-    benchmark("start", ["BenchmarkKit"]),
+    benchmark("isolation", ["BenchmarkKit", "CBenchmark", "Sandbox", "CSeccomp"]),
     benchmark("ingest", ["BenchmarkKit"]),
     benchmark("stalled", ["BenchmarkKit"]),
     benchmark("persist", ["BenchmarkKit", "JobletWire", "JobletModel"]),

@@ -39,6 +39,12 @@ need_build_packages() {
 # What an installation calls: mkfs.xfs or mke2fs makes the image that workspaces have their quota on.
 need_run_packages() { need_packages xfsprogs e2fsprogs; }
 
+# What Joblet is measured beside; without one of them its figures are absent, and say why.
+need_bench_packages() {
+  command -v apt-get >/dev/null || return 0
+  need_packages bubblewrap runc >&2
+}
+
 # A Swift of at least 6.2: the one that is there, else the pinned release from swift.org.
 need_swift() {
   if [ -x "$swift_home/usr/bin/swift" ]; then export PATH=$swift_home/usr/bin:$PATH; fi

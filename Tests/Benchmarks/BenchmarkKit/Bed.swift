@@ -1,3 +1,5 @@
+import CBenchmark
+
 #if canImport(Glibc)
   import Glibc
 #endif
@@ -7,13 +9,16 @@
 /// It does not touch an installed Joblet: other sockets, other ports, other cgroups, other files.
 public final class Bed {
   public let directory: String
+  /// exec's state of running jobs, on tmpfs.
+  public let state: String
   /// Whether jobs can have limits here: the cgroup has the controllers.
   public let hasLimits: Bool
   public private(set) var api: Child
   public private(set) var exec: Child
   public private(set) var persist: Child
 
-  private let cgroup: String
+  /// Where the jobs' cgroups are.
+  public let cgroup: String
   private let ports: (api: Int, health: Int)
 
   /// Where what the benchmark needs was built.
@@ -29,10 +34,22 @@ public final class Bed {
     }
   }
 
+  /// What differs between the benchmarks' beds.
+  public struct Settings {
+    /// `logging.level`.
+    public var logLevel = "WARN"
+    /// `state.backend`: what a node has by default is `local`.
+    public var state = "memory"
+
+    public init() {}
+  }
+
   private init(
-    directory: String, hasLimits: Bool, cgroup: String, ports: (Int, Int), api: Child, exec: Child, persist: Child
+    directory: String, state: String, hasLimits: Bool, cgroup: String, ports: (Int, Int), api: Child, exec: Child,
+    persist: Child
   ) {
     self.directory = directory
+    self.state = state
     self.hasLimits = hasLimits
     self.cgroup = cgroup
     self.ports = ports
@@ -42,7 +59,9 @@ public final class Bed {
   }
 
   /// Starts the three and waits until they are ready, runs `body`, and cleans up whatever happened.
-  public static func run(_ programs: Programs, _ body: (Bed) throws -> Void) throws {
+  public static func run(
+    _ programs: Programs, _ settings: Settings = Settings(), _ body: (Bed) throws -> Void
+  ) throws {
     let directory = try temporaryDirectory()
     // Rings and state of running jobs belong on a tmpfs.
     let state = "/dev/shm/joblet-bench-\(getpid())"
@@ -61,7 +80,8 @@ public final class Bed {
       "mkdir -p '\(directory)'/{run,jobs,logs,metrics,config,bin} && cp '\(programs.jobs)'/* '\(directory)/bin/'")
     // The job's user must reach its program: the folder above it is nobody's secret.
     chmod(directory, 0o755)
-    try writeFile("\(directory)/joblet-config.yml", configuration(directory, ports: ports, hasLimits: hasLimits))
+    try writeFile(
+      "\(directory)/joblet-config.yml", configuration(directory, ports: ports, hasLimits: hasLimits, settings))
     try makeCertificates(programs, directory)
 
     func daemon(_ name: String, _ arguments: [String]) throws -> Child {
@@ -86,7 +106,8 @@ public final class Bed {
       ["--listen", "api=tcp:127.0.0.1:\(ports.api)", "--listen", "health=tcp:127.0.0.1:\(ports.health)"])
     defer { api.stop() }
     let bed = Bed(
-      directory: directory, hasLimits: hasLimits, cgroup: cgroup, ports: ports, api: api, exec: exec, persist: persist)
+      directory: directory, state: state, hasLimits: hasLimits, cgroup: cgroup, ports: ports, api: api, exec: exec,
+      persist: persist)
     do {
       try bed.waitUntilReady()
       try body(bed)
@@ -116,10 +137,14 @@ public final class Bed {
     ]
   }
 
+  /// The limits of a job's request, with a comma before them; empty where there can be none.
+  public var limits: String {
+    hasLimits ? ",\"limits\":{\"cpu_percent\":200,\"memory_mb\":256,\"pids\":64}" : ""
+  }
+
   /// The body of a request that runs one of the benchmark's own programs.
   public func job(_ program: String, _ arguments: [String] = []) -> String {
     let args = arguments.map { "\"\($0)\"" }.joined(separator: ",")
-    let limits = hasLimits ? ",\"limits\":{\"cpu_percent\":200,\"memory_mb\":256,\"pids\":64}" : ""
     return "{\"command\":\"\(directory)/bin/\(program)\",\"args\":[\(args)]\(limits)}"
   }
 
@@ -133,7 +158,15 @@ public final class Bed {
     }
   }
 
-  private static func configuration(_ directory: String, ports: (api: Int, health: Int), hasLimits: Bool) -> String {
+  /// What every job sees of the host; peers are given the same.
+  public var allowedMounts: [String] { Bed.allowedMounts(directory) }
+  private static func allowedMounts(_ directory: String) -> [String] {
+    ["/usr", "/bin", "/sbin", "/lib", "/lib64", "\(directory)/bin"]
+  }
+
+  private static func configuration(
+    _ directory: String, ports: (api: Int, health: Int), hasLimits: Bool, _ settings: Settings
+  ) -> String {
     """
     version: "3.0"
     server:
@@ -143,9 +176,9 @@ public final class Bed {
       health: {address: 127.0.0.1, port: \(ports.health)}
     filesystem:
       baseDir: \(directory)/jobs
+      allowedMounts: [\(allowedMounts(directory).joined(separator: ", "))]
       # Whatever file system the folder is on: a benchmark asks for no quota of it.
       workspace: {default_quota: 0}
-      allowedMounts: [/usr, /bin, /sbin, /lib, /lib64, \(directory)/bin]
     cgroup: {enableControllers: \(hasLimits ? "[cpu, memory, pids]" : "[]")}
     ipc: {socket: \(directory)/run/persist-ipc.sock}
     persist:
@@ -159,8 +192,8 @@ public final class Bed {
         local:
           logs: {directory: \(directory)/logs}
           metrics: {directory: \(directory)/metrics}
-    state: {backend: memory}
-    logging: {level: WARN}
+    state: {backend: \(settings.state)}
+    logging: {level: \(settings.logLevel)}
     security:
       serverCert: \(directory)/config/server.pem
       serverKey: \(directory)/config/server.key
@@ -198,10 +231,12 @@ public final class Bed {
   }
 
   /// Where cgroup v2 is mounted: `/sys/fs/cgroup`, or `/sys/fs/cgroup/unified` beside version 1.
-  private static func cgroup2Mount() throws -> String {
+  public static func cgroup2Mount() throws -> String {
     for line in try readFile("/proc/self/mounts").split(separator: "\n") {
       let fields = line.split(separator: " ")
-      if fields.count > 2, fields[2] == "cgroup2" { return String(fields[1]) }
+      guard fields.count > 2, fields[2] == "cgroup2" else { continue }
+      // Another mount may lie over one that is listed.
+      if benchmark_is_cgroup2(String(fields[1])) == 1 { return String(fields[1]) }
     }
     throw BenchmarkError("cgroup v2 is not mounted here")
   }
@@ -226,7 +261,7 @@ public final class Bed {
 }
 
 /// Runs a line of shell whose failure does not matter (cleaning up, showing logs).
-func shell(_ script: String) {
+public func shell(_ script: String) {
   do { try Child(["bash", "-c", script]).wait() } catch { print("# \(script): \(error)") }
 }
 

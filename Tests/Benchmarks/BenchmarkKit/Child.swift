@@ -16,8 +16,10 @@ public final class Child {
     case pipe
   }
 
-  /// Starts `arguments[0]`, looked up in PATH.
-  public init(_ arguments: [String], output: Output = .inherit, errors: Output = .inherit) throws {
+  /// Starts `arguments[0]`, looked up in PATH. `files` are opened for it to read, as the descriptors they are named by.
+  public init(
+    _ arguments: [String], output: Output = .inherit, errors: Output = .inherit, files: [CInt: String] = [:]
+  ) throws {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }
@@ -35,6 +37,7 @@ public final class Child {
         posix_spawn_file_actions_adddup2(&actions, ends[1], descriptor)
       }
     }
+    for (descriptor, path) in files { posix_spawn_file_actions_addopen(&actions, descriptor, path, O_RDONLY, 0) }
     var argv: [UnsafeMutablePointer<CChar>?] = arguments.map { strdup($0) } + [nil]
     defer { for pointer in argv { free(pointer) } }
     var child: pid_t = 0
@@ -95,6 +98,26 @@ public enum Memory {
 
   public static func peak(of pid: pid_t) throws -> Double { try figure("VmHWM", of: pid) }
   public static func resident(of pid: pid_t) throws -> Double { try figure("VmRSS", of: pid) }
+
+  /// What `keys` of smaps (proc(5)) add up to over all of the process's mappings but those of files whose path ends with one
+  /// of `leavingOut`, in KiB.
+  public static func mapped(_ keys: [String], of pid: pid_t, leavingOut: [String] = []) throws -> Double {
+    var sum = 0.0
+    var counts = true
+    for line in try readFile("/proc/\(pid)/smaps").split(separator: "\n") {
+      // A mapping's first line begins with its addresses, the others with a capital letter and the key.
+      guard let first = line.utf8.first, first >= UInt8(ascii: "A"), first <= UInt8(ascii: "Z") else {
+        counts = !leavingOut.contains { line.hasSuffix($0) }
+        continue
+      }
+      guard counts, let colon = line.firstIndex(of: ":"), keys.contains(String(line[..<colon])) else { continue }
+      guard let value = line[colon...].dropFirst().split(separator: " ").first.flatMap({ Double($0) }) else {
+        throw BenchmarkError("/proc/\(pid)/smaps: '\(line)'")
+      }
+      sum += value
+    }
+    return sum
+  }
 
   private static func figure(_ name: String, of pid: pid_t) throws -> Double {
     let text = try readFile("/proc/\(pid)/status")
