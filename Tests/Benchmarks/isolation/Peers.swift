@@ -52,7 +52,7 @@ extension Peer {
     return Peer(name: "bwrap", command: { _ in command }, files: [9: filter])
   }
 
-  /// bubblewrap with what a job of Joblet's sees: the same mounts, /proc, /dev, /tmp, a writable directory.
+  /// bubblewrap with what a job of Joblet's has: the same mounts, /proc, /dev, /tmp, a writable directory, both filters.
   static func bubblewrapWithRoot(_ bed: Bed, filter: String) throws -> Peer {
     var command = ["bwrap", "--unshare-all", "--new-session", "--die-with-parent", "--cap-drop", "ALL"]
     for path in bed.allowedMounts where access(path, F_OK) == 0 {
@@ -65,8 +65,9 @@ extension Peer {
     let work = "\(bed.directory)/bwrap-work"
     guard mkdir(work, 0o755) == 0 || errno == EEXIST else { throw BenchmarkError("\(work): errno \(errno)") }
     command += ["--proc", "/proc", "--dev", "/dev", "--tmpfs", "/tmp", "--bind", work, "/work", "--chdir", "/work"]
-    command += ["--seccomp", "9", "\(bed.directory)/bin/first-instruction"]
-    return Peer(name: "bwrap with the job's root", command: { _ in command }, files: [9: filter])
+    command += ["--add-seccomp-fd", "10", "--add-seccomp-fd", "9", "\(bed.directory)/bin/first-instruction"]
+    return Peer(
+      name: "bwrap with the job's root", command: { _ in command }, files: [9: filter, 10: filter + ".violations"])
   }
 
   /// `runc run` of a bundle with the same mounts, namespaces, masks and a filter for the same calls.

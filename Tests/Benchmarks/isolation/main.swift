@@ -20,6 +20,7 @@ benchmarkMain {
   if options.includes("init") { try measureInit(options) }
   if options.includes("inside") { try measureInside(options) }
   if options.includes("start") { try measureStarts(options) }
+  if options.includes("trace") { try measureTrace(options) }
   if options.includes("loaded") || options.includes("memory") { try measureLoaded(options) }
   if options.includes("jobs") { try measureThroughput(options) }
 }
