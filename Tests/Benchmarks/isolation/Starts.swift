@@ -1,5 +1,9 @@
 import BenchmarkKit
 
+#if canImport(Glibc)
+  import Glibc
+#endif
+
 // Request sent → the job's first instruction, and request → its `end` event: jobs one after the other on one warm
 // connection with client certificate, in turn with the peers on the same machine at the same moment.
 
@@ -18,12 +22,15 @@ func measureJob(_ client: HTTP, _ body: String) throws -> Sample {
   return Sample(first: Double(first - sent) / 1e6, end: Double(ended - sent) / 1e6)
 }
 
-/// Jobs in turn with peers. A peer has its turn after every `every`th job.
+/// Jobs in turn with peers. A peer has its turn after every `every`th job. Each turn begins after a pause: what the one before it
+/// leaves to the kernel and to daemons (a network namespace takes milliseconds to go) is not the next one's to wait for.
 struct Race {
   var ours: [Sample] = []
   var theirs: [[Sample]]
   var absent: [BenchmarkError?]
   let peers: [Peer]
+  /// Microseconds.
+  private static let pause: UInt32 = 10_000
 
   init(_ bed: Bed, peers: [Peer], count: Int, every: [Int]) throws {
     self.peers = peers
@@ -33,8 +40,10 @@ struct Race {
     let body = bed.job("first-instruction")
     for _ in 0..<20 { _ = try measureJob(client, body) }
     for number in 0..<count {
+      usleep(Race.pause)
       ours.append(try measureJob(client, body))
       for (index, peer) in peers.enumerated() where absent[index] == nil && number % every[index] == 0 {
+        usleep(Race.pause)
         theirs[index].append(try peer.start(number))
       }
     }
