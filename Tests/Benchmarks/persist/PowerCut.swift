@@ -64,7 +64,7 @@ struct PowerCut {
       set -e
       mkdir -p /opt/joblet
       mount /dev/ubdb /opt/joblet
-      contrib/install --no-start >&2
+      JOBLET_JOBS_SIZE=0 contrib/install --no-start >&2
       \(policy)
       grep -q '^    fsync: \(options.cutPolicy)' /opt/joblet/joblet-config.yml
       systemctl start joblet-persist.service
