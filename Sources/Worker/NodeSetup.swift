@@ -80,11 +80,8 @@ struct NodeSetup: Sendable {
       software: "joblet-exec \(jobletVersion) pid \(getpid())")
     launcher = JobLauncher(
       spawner: JobLauncher.SharedSpawner(spawner), cgroups: cgroups, namespaces: namespaces,
-      settings: SandboxSettings(
-        allowedMounts: configuration.filesystem.allowedMounts, workspacePath: configuration.filesystem.workspaceDir,
-        tmpSize: configuration.filesystem.tmpSize,
-        runAs: try RunAs(user: configuration.process.defaultUser, group: configuration.process.defaultGroup),
-        stagingDirectory: "\(state)/root", timeoutGrace: configuration.joblet.stopGrace,
+      settings: try SandboxSettings(
+        configuration, stateDirectory: state,
         landlock: try LandlockPolicy.support(configuration.isolation.landlock, abi: Landlock.abi(), logger: logger)),
       filters: try SeccompFilters(profile: configuration.isolation.seccomp),
       workspaces: workspaces, ringSize: settings.ringSize,

@@ -50,6 +50,15 @@ int cl_open_beneath(int directory, const char *path, int flags, unsigned mode);
 // The version of Landlock's interface (1 or more), -ENOSYS without it, -EOPNOTSUPP if it is turned off.
 int cl_landlock_abi(void);
 
+// 0 if the kernel's seccomp knows the action (SECCOMP_RET_*), else -errno.
+int cl_seccomp_action_available(uint32_t action);
+
+// 0 if clone3 knows CLONE_INTO_CGROUP, else -errno. Makes no process.
+int cl_clone_into_cgroup_known(void);
+
+// 0 if files below `path` can be mounted through the user namespace's ID map, else -errno. Takes root; mounts nothing anywhere.
+int cl_idmapped_mount_possible(const char *path, int user_namespace);
+
 // The name (`ENOENT`) and the sentence of an error number; NULL for one that does not exist. Thread-safe, unlike strerror.
 const char *cl_error_name(int number);
 const char *cl_error_text(int number);
