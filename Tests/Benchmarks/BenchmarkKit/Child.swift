@@ -128,6 +128,20 @@ public enum Memory {
   }
 }
 
+/// CPU time a process has used, in milliseconds (proc_pid_stat(5)).
+public enum CPUTime {
+  /// Its own threads', in user space and in the kernel; not its children's.
+  public static func own(of pid: pid_t) throws -> Double {
+    // The second field is a name in brackets, which may hold spaces.
+    let text = try readFile("/proc/\(pid)/stat")
+    let fields = text[(text.lastIndex(of: ")") ?? text.startIndex)...].split(separator: " ")
+    guard fields.count > 13, let user = Double(fields[12]), let system = Double(fields[13]) else {
+      throw BenchmarkError("/proc/\(pid)/stat: '\(text)'")
+    }
+    return (user + system) * 1000 / Double(sysconf(Int32(_SC_CLK_TCK)))
+  }
+}
+
 /// A small text file's whole content.
 public func readFile(_ path: String) throws -> String {
   let file = open(path, O_RDONLY | O_CLOEXEC)

@@ -27,7 +27,12 @@ func measureThroughput(_ options: Options) throws {
     for _ in 0..<20 { _ = try measureJob(client, bed.job("first-instruction")) }
 
     let floorBefore = try floorRate(bed, options, filter: program)
+    let before = try [bed.api, bed.exec, bed.persist].map { try CPUTime.own(of: $0.pid) }
     let (count, rate, backlog) = try ownRate(bed, seconds: options.seconds, program: own)
+    let spent = try zip([bed.api, bed.exec, bed.persist], before).map { child, before in
+      let milliseconds = (try CPUTime.own(of: child.pid) - before) / Double(count)
+      return (milliseconds * 100).rounded() / 100
+    }
     let floorAfter = try floorRate(bed, options, filter: program)
 
     let floor = (floorBefore + floorAfter) / 2
@@ -36,7 +41,8 @@ func measureThroughput(_ options: Options) throws {
     floorFigure.note = "\(workers) workers; before \(Int(floorBefore)), after \(Int(floorAfter))"
     floorFigure.print()
     var figure = Figure("jobs_per_s", rate, "1/s", count: count, limits: bed.hasLimits)
-    figure.note = "all ended, stored and cleared away \(Int(backlog)) ms after the last request's job ended"
+    figure.note =
+      "all ended, stored and cleared away \(Int(backlog)) ms after the last client saw its last job end; CPU time a job: api \(spent[0]) ms, exec \(spent[1]) ms, persist \(spent[2]) ms"
     figure.print(beside: .measured("jobs_per_s_floor", floor))
 
     do {
