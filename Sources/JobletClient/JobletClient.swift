@@ -86,6 +86,12 @@ public final class JobletClient: Sendable {
     return try await call("POST", "/v1/jobs/\(id)/stop", body: body)
   }
 
+  /// Freezes a running job; returns when every process of it stands still. One that is paused already stays so.
+  public func pause(_ id: JobID) async throws -> JobRecord { try await call("POST", "/v1/jobs/\(id)/pause") }
+
+  /// Lets a paused job go on.
+  public func resume(_ id: JobID) async throws -> JobRecord { try await call("POST", "/v1/jobs/\(id)/resume") }
+
   /// Deletes an ended job, its record and its output.
   public func delete(_ id: JobID) async throws { _ = try await exchange("DELETE", "/v1/jobs/\(id)") }
 

@@ -20,7 +20,8 @@ public enum Role: String, Codable, Sendable, CaseIterable, Hashable {
   public var operations: Set<Operation> {
     switch self {
     case .reader: [.readJobs, .readNode]
-    case .developer: Role.reader.operations.union([.runJob, .stopJob, .deleteJob, .transferFiles])
+    case .developer:
+      Role.reader.operations.union([.runJob, .stopJob, .pauseJob, .resumeJob, .deleteJob, .transferFiles])
     case .maintainer: Role.developer.operations.union([.createResources])
     case .admin, .node: Set(Operation.allCases)
     }
@@ -33,6 +34,8 @@ public enum Operation: String, Codable, Sendable, CaseIterable, Hashable {
   case readNode = "node:read"
   case runJob = "jobs:run"
   case stopJob = "jobs:stop"
+  case pauseJob = "jobs:pause"
+  case resumeJob = "jobs:resume"
   case deleteJob = "jobs:delete"
   case deleteAllJobs = "jobs:delete-all"
   case transferFiles = "files:transfer"

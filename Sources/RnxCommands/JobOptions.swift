@@ -13,6 +13,20 @@ public struct JobOptions: ParsableArguments {
   public var maxCpu: Int?
   @Option(help: ArgumentHelp("Memory in MiB, or with a unit: 64, 512MiB, 2GiB.", valueName: "size"))
   public var maxMemory: String?
+  @Option(
+    help: ArgumentHelp(
+      "The memory from which on it is slowed down, before --max-memory kills it: 48, 256MiB.", valueName: "size"))
+  public var memoryHigh: String?
+  @Option(
+    help: ArgumentHelp("Bytes a second to and from the disk its workspace is on: 1048576, 10MB.", valueName: "size"))
+  public var maxIobps: String?
+  @Option(help: ArgumentHelp("The CPUs it may run on: 0-3,6.", valueName: "list")) public var cpuCores: String?
+  @Option(help: ArgumentHelp("Its share of a busy CPU, beside a job of 100: 1 to 10000.", valueName: "weight"))
+  public var cpuWeight: Int?
+  @Option(
+    help: ArgumentHelp(
+      "The profile of system calls, the node's or a stricter one: \(SeccompProfile.allowed).", valueName: "profile"))
+  public var seccomp: String?
   @Option(help: ArgumentHelp("Processes and threads.", valueName: "count")) public var pids: Int?
   @Option(
     name: [.customShort("e"), .long],
@@ -41,8 +55,13 @@ public struct JobOptions: ParsableArguments {
     request.name = name
     request.timeout = timeout
     request.merge = merge
+    request.seccomp = seccomp
     request.limits.cpuPercent = maxCpu
-    request.limits.memoryMB = try maxMemory.map(memory)
+    request.limits.cpuCores = cpuCores
+    request.limits.cpuWeight = cpuWeight
+    request.limits.memoryMB = try maxMemory.map { try memory($0, "--max-memory") }
+    request.limits.memoryHighMB = try memoryHigh.map { try memory($0, "--memory-high") }
+    request.limits.ioBps = try maxIobps.map(rate)
     request.limits.pids = pids
     for file in envFile { request.env.merge(try EnvironmentFile.read(file)) { _, new in new } }
     for text in env { try add(text, to: &request.env, "--env", environment) }
@@ -62,13 +81,20 @@ public struct JobOptions: ParsableArguments {
     return request
   }
 
-  private func memory(_ text: String) throws -> Int {
+  private func rate(_ text: String) throws -> Int64 {
+    guard let bytes = ByteSizeText.parse(text) else {
+      throw JobOptions.wrong("--max-iobps '\(text.prefix(64))'", "allowed is \(ByteSizeText.allowed)")
+    }
+    return bytes
+  }
+
+  private func memory(_ text: String, _ option: String) throws -> Int {
     if let plain = Int(text) { return plain }
     guard let bytes = ByteSizeText.parse(text) else {
       throw JobOptions.wrong(
-        "--max-memory '\(text.prefix(64))'", "allowed is a number of MiB, or \(ByteSizeText.allowed)")
+        "\(option) '\(text.prefix(64))'", "allowed is a number of MiB, or \(ByteSizeText.allowed)")
     }
-    guard bytes >= 1 << 20 else { throw JobOptions.wrong("--max-memory '\(text.prefix(64))'", "the least is 1MiB") }
+    guard bytes >= 1 << 20 else { throw JobOptions.wrong("\(option) '\(text.prefix(64))'", "the least is 1MiB") }
     return Int(bytes >> 20)
   }
 
@@ -94,13 +120,18 @@ public struct JobOptions: ParsableArguments {
     let rest = field.dropFirst(head.count)
     switch field {
     case "limits.cpu_percent": return "--max-cpu"
+    case "limits.cpu_weight": return "--cpu-weight"
+    case "limits.cpu_cores": return "--cpu-cores"
     case "limits.memory_mb": return "--max-memory"
+    case "limits.memory_high_mb": return "--memory-high"
+    case "limits.io_bps": return "--max-iobps"
     case "limits.pids": return "--pids"
     default: break
     }
     switch head {
     case "name": return "--name"
     case "timeout": return "--timeout"
+    case "seccomp": return "--seccomp"
     case "labels": return "--label\(rest.isEmpty ? "" : " " + rest.dropFirst())"
     case "env": return "--env\(rest.isEmpty ? "" : " " + rest.dropFirst())"
     case "secret_env": return "--secret-env\(rest.isEmpty ? "" : " " + rest.dropFirst())"

@@ -31,13 +31,15 @@ package enum JobSheet {
       if let value, !value.isEmpty { rows.append((name, Words.printable(value))) }
     }
     add("Name", job.name)
-    add("Status", status(job, now: now))
-    add("Message", job.message)
+    let status = status(job, now: now)
+    add("Status", status)
+    if let message = job.message, !status.contains(message) { add("Message", message) }
     add("Command", ([job.command] + job.args).joined(separator: " "))
     for (name, value) in job.env.sorted(by: { $0.key < $1.key }) { add("Variable", "\(name)=\(value)") }
     for name in job.secretEnv.keys.sorted() { add("Secret", "\(name)=\(JobRecord.maskedSecret)") }
     for (key, value) in job.labels.sorted(by: { $0.key < $1.key }) { add("Label", "\(key)=\(value)") }
     add("Limits", limits(job.limits))
+    add("System calls", job.seccomp)
     add("Time-out", job.timeout)
     add("Created", "\(job.createdAt), \(Words.age(job.createdAt, now: now)) ago")
     add("Started", job.startedAt.map { "\($0), \(Words.span($0.nanoseconds - job.createdAt.nanoseconds)) later" })
@@ -50,30 +52,42 @@ package enum JobSheet {
     return rows.map { $0.0 + ":" + String(repeating: " ", count: width - $0.0.count + 1) + $0.1 }
   }
 
-  /// The state as a sentence: `FAILED: exit code 3, after 2.0s`.
+  /// The state as a sentence, and why it ended: `FAILED: exit code 3, after 2.0s`.
   static func status(_ job: JobRecord, now: Timestamp) -> String {
     var text = job.status.rawValue
-    switch job.reason {
-    case .exitCode: text += ": exit code \(job.exitCode.map { "\($0)" } ?? "unknown")"
-    case .signal: text += ": ended by \(job.signal.map { Words.signal($0) } ?? "a signal")"
-    case .oomKilled: text += ": killed, it used more memory than its limit"
-    case .timeout: text += ": its time-out fired"
-    case .setupFailed: text += ": it could not be started"
-    case .seccompViolation: text += ": killed, it made a system call that no job may make"
-    case .initLost: text += ": its supervisor died, how it ended is not known"
-    case .nodeRestarted: text += ": the node restarted"
-    case .nodeLost: text += ": the node is gone"
-    case nil: break
-    }
+    if let why = why(job) { text += ": \(why)" }
     guard let started = job.startedAt else { return text }
     let end = job.endedAt ?? now
     return text + (job.status.isEnded ? ", after " : " for ") + Words.span(end.nanoseconds - started.nanoseconds)
   }
 
+  /// The node's own words know most: the limit and the peak, the step and the error, the call. Nil where the state says it.
+  private static func why(_ job: JobRecord) -> String? {
+    let words = job.message.flatMap { $0.isEmpty ? nil : $0 }
+    switch job.reason {
+    case .exitCode: return "exit code \(job.exitCode.map { "\($0)" } ?? "unknown")"
+    case .signal:
+      let plain = job.signal.map { "ended by signal \($0)" }
+      return words == plain || words == nil ? "ended by \(job.signal.map { Words.signal($0) } ?? "a signal")" : words
+    case .oomKilled: return words ?? "killed, it used more memory than its limit"
+    case .timeout: return words ?? "its time-out fired"
+    case .setupFailed: return "it could not be started: \(words ?? "nobody knows why")"
+    case .seccompViolation: return words ?? "killed, it made a system call that no job may make"
+    case .initLost: return words ?? "its supervisor died, how it ended is not known"
+    case .nodeRestarted: return words ?? "the node restarted"
+    case .nodeLost: return words ?? "the node is gone"
+    case nil: return job.status.isEnded ? words : nil
+    }
+  }
+
   private static func limits(_ limits: Limits) -> String {
     var parts: [String] = []
     if let cpu = limits.cpuPercent { parts.append("\(cpu) % of a core") }
+    if let weight = limits.cpuWeight { parts.append("a weight of \(weight)") }
+    if let cores = limits.cpuCores { parts.append("CPUs \(cores)") }
     if let memory = limits.memoryMB { parts.append("\(memory) MiB of memory") }
+    if let memory = limits.memoryHighMB { parts.append("slowed down from \(memory) MiB") }
+    if let bytes = limits.ioBps { parts.append("\(Words.size(bytes))/s of disk I/O each way") }
     if let pids = limits.pids { parts.append("\(pids) processes") }
     return parts.joined(separator: ", ")
   }

@@ -43,7 +43,8 @@ public struct Job: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     abstract: "Runs, shows and ends jobs.",
     subcommands: [
-      JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobMetrics.self, JobStop.self, JobDelete.self,
+      JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobMetrics.self, JobStop.self, JobPause.self,
+      JobResume.self, JobDelete.self,
     ])
 
   public init() {}

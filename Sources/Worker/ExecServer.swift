@@ -52,6 +52,14 @@ struct ExecServer: Sendable {
       return try await audited("stop", request.caller, connection, job: request.job) {
         ([try reply(try await supervisor.stop(request))], request.job)
       }
+    case .pause, .resume:
+      let caller = try frame.decode(Caller.self)
+      let job = frame.header.job
+      let isPause = frame.header.type == .pause
+      return try await audited(isPause ? "pause" : "resume", caller, connection, job: job) {
+        let record = isPause ? try await supervisor.pause(job) : try await supervisor.resume(job)
+        return ([try reply(record)], job)
+      }
     case .deleteJob:
       let caller = try frame.decode(Caller.self)
       let job = frame.header.job

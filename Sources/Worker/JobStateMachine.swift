@@ -4,6 +4,9 @@
 /// queued ─▶ preparing ─▶ initializing ─▶ running ─▶ collecting ─▶ draining ─▶ gone
 ///    └──────────┴─────────────┴── stop: canceled ───────▲
 /// ```
+///
+/// While it runs, its freezer has a life of its own: thawed ─▶ freezing ─▶ frozen ─▶ thawing ─▶ thawed. A stop thaws, for
+/// SIGTERM waits for the thaw; a kill needs none.
 package struct JobStateMachine: Sendable {
   package enum State: String, Sendable, CaseIterable {
     /// Waits for a slot.
@@ -21,6 +24,14 @@ package struct JobStateMachine: Sendable {
     case gone
   }
 
+  package enum Freezer: String, Sendable, CaseIterable {
+    case thawed
+    /// Asked for; not every process stands still yet.
+    case freezing
+    case frozen
+    case thawing
+  }
+
   package enum Event: Hashable, Sendable {
     case slotGranted
     case launched
@@ -35,6 +46,15 @@ package struct JobStateMachine: Sendable {
     case ringFault
     case stopRequested(grace: Duration)
     case graceElapsed
+    /// joblet-init's own time-out and its grace are well over.
+    case timeoutOverdue
+    case pauseRequested
+    case resumeRequested
+    /// The kernel: every process stands still.
+    case frozen
+    /// They don't, and won't in time.
+    case freezeFailed
+    case thawed
     /// joblet-init did not report in time after its payload was killed.
     case reportOverdue
     /// What the kernel knew is read; the end is decided.
@@ -55,6 +75,10 @@ package struct JobStateMachine: Sendable {
     /// SIGTERM to every process of the payload.
     case terminate
     case startGrace(Duration)
+    case freeze
+    case thaw
+    /// The record says how the freezer is.
+    case publishFreezer
     case killPayload
     case startReportTimer
     case cancelTimers
@@ -73,13 +97,15 @@ package struct JobStateMachine: Sendable {
   /// A client asked for a stop.
   package private(set) var isStopping: Bool
   package private(set) var isKilled = false
+  package private(set) var freezer: Freezer
   /// Of the stops asked for so far.
   private var shortestGrace: Duration?
   private var isSettled = false
   private var isTornDown = false
 
-  package init(state: State = .queued, isStopping: Bool = false) {
+  package init(state: State = .queued, isStopping: Bool = false, freezer: Freezer = .thawed) {
     self.state = state
+    self.freezer = freezer
     self.isStopping = isStopping
   }
 
@@ -126,11 +152,34 @@ package struct JobStateMachine: Sendable {
         return [.startGrace(grace)]
       }
       shortestGrace = grace
-      return [.markStopIntent, .terminate, .cancelTimers, .startGrace(grace)]
+      return [.markStopIntent, .terminate] + thaw() + [.cancelTimers, .startGrace(grace)]
     case (.running, .graceElapsed):
       guard isStopping, !isKilled else { return [] }
       isKilled = true
       return [.killPayload, .startReportTimer]
+    case (.running, .timeoutOverdue):
+      // joblet-init has killed the payload by now. What is left of it waits in the kernel, for a disk that is throttled by
+      // the job's own limit: killing it from here lifts that.
+      return isKilled ? [] : [.killPayload]
+
+    case (.running, .pauseRequested):
+      guard !isStopping, !isKilled, freezer == .thawed || freezer == .thawing else { return [] }
+      freezer = .freezing
+      return [.freeze]
+    case (.running, .frozen):
+      guard freezer == .freezing else { return [] }
+      freezer = .frozen
+      return [.publishFreezer]
+    case (.running, .freezeFailed):
+      guard freezer == .freezing else { return [] }
+      return thaw()
+    case (.running, .resumeRequested):
+      return thaw()
+    case (.running, .thawed):
+      guard freezer == .thawing else { return [] }
+      freezer = .thawed
+      return [.publishFreezer]
+
     case (.running, .reportOverdue):
       return isKilled ? [.killAll] : []
 
@@ -155,6 +204,12 @@ package struct JobStateMachine: Sendable {
       // Everything else is late or early news of something already decided.
       return []
     }
+  }
+
+  private mutating func thaw() -> [Action] {
+    guard freezer == .freezing || freezer == .frozen else { return [] }
+    freezer = .thawing
+    return [.thaw]
   }
 
   private mutating func cancel() -> [Action] {

@@ -109,7 +109,10 @@ extension JobSupervisor {
     let job = SupervisedJob(
       id: found.id, directory: JobStateDirectory(root: settings.stateRoot, job: found.id), request: found.request,
       timeout: found.request.timeout.flatMap { DurationText.parse($0) } ?? settings.defaultTimeout,
-      record: found.record, machine: JobStateMachine(state: state, isStopping: stopping), isLive: found.isLive)
+      record: found.record,
+      machine: JobStateMachine(
+        state: state, isStopping: stopping,
+        freezer: decision == .supervise ? foundFreezer(found.id, found.record.status) : .thawed), isLive: found.isLive)
     if decision == .requeue {
       try await requeue(job, firstID: found.launch?.firstID)
       // Its cancellation was under way.
@@ -140,10 +143,14 @@ extension JobSupervisor {
       // What its followers had not read went with the exec that is gone.
       if job.isLive { letGo(job.id) }
     case .supervise:
-      if found.facts.hasGo { startSampling(job, after: spreadDelay(job)) }
+      if found.facts.hasGo {
+        startSampling(job, after: spreadDelay(job))
+        watchTimeout(job)
+      }
       // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
       // Before the first look at the ring: that may find `ready`, and must not give the go to a job that is canceled.
       if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
+      takeOverFreezer(job)
       observe(job)
     case .collect:
       observe(job)

@@ -72,7 +72,7 @@ extension JobSupervisor {
   }
 
   /// Asks a job to end. Asking again, or for a job that has ended, changes nothing and is no error.
-  func stop(_ request: StopRequest) throws -> JobRecord {
+  package func stop(_ request: StopRequest) throws -> JobRecord {
     guard let job = jobs[request.job] else {
       throw ended[request.job].map { endedAlready($0.record) } ?? unknown(request.job)
     }
@@ -89,7 +89,7 @@ extension JobSupervisor {
     return job.record
   }
 
-  private func endedAlready(_ record: JobRecord) -> Problem {
+  func endedAlready(_ record: JobRecord) -> Problem {
     Problem(.conflict, "job \(record.id) has ended already: \(record.status.rawValue)")
   }
 
@@ -127,7 +127,7 @@ extension JobSupervisor {
     }
   }
 
-  private func unknown(_ id: JobID) -> Problem { Problem(.notFound, "joblet-exec knows no job \(id)") }
+  func unknown(_ id: JobID) -> Problem { Problem(.notFound, "joblet-exec knows no job \(id)") }
 
   // MARK: Waiting
 

@@ -117,6 +117,9 @@ package actor JobSupervisor {
     case .markStopIntent: job.files?.ring.store32(RingLayout.Field.stopIntent, 1)
     case .terminate: terminate(job)
     case .startGrace(let grace): startTimer(job, grace, .graceElapsed)
+    case .freeze: setFreezer(job, true)
+    case .thaw: setFreezer(job, false)
+    case .publishFreezer: publishFreezer(job)
     case .killPayload: inBackground(job.id, "kill the payload") { try $0.killPayload($1) }
     case .startReportTimer: startTimer(job, settings.cleanupTimeout, .reportOverdue)
     case .cancelTimers: cancelTimers(job)
@@ -221,8 +224,16 @@ package actor JobSupervisor {
     job.trace?.note(.go)
     job.feed.metrics.start(clock: JobMeter.clock())
     startSampling(job, after: settings.sampleInterval)
+    watchTimeout(job)
     // After the go: a start that is cut off before it is done again, with its secrets.
     removeSecret(job)
+  }
+
+  /// joblet-init keeps the time-out, whatever becomes of exec. This looks after what it can't end alone.
+  func watchTimeout(_ job: SupervisedJob) {
+    guard let timeout = job.timeout, let started = job.record.startedAt else { return }
+    let age = Duration.nanoseconds(max(0, Timestamp.now().nanoseconds - started.nanoseconds))
+    startTimer(job, max(.zero, timeout + settings.stopGrace + .seconds(1) - age), .timeoutOverdue)
   }
 
   func removeSecret(_ job: SupervisedJob) {

@@ -44,6 +44,17 @@ package struct JobTeardown: Sendable {
     if cgroup.payLeaf.exists { try cgroup.killPayload() }
   }
 
+  /// Asks for the payload's processes to stand still, or to go on.
+  func freeze(_ job: JobID, _ isFrozen: Bool) throws { try pay(job).freeze(isFrozen) }
+
+  /// True when they all stand still.
+  func isFrozen(_ job: JobID) throws -> Bool { try pay(job).isFrozen() }
+
+  /// What was asked for last.
+  func isAskedToFreeze(_ job: JobID) throws(Errno) -> Bool { try pay(job).isAskedToFreeze() }
+
+  private func pay(_ job: JobID) -> CgroupDirectory { JobCgroup(root: cgroups, name: "\(job)").payLeaf }
+
   /// Kills the whole job, joblet-init too.
   func kill(_ job: JobID) throws {
     let cgroup = JobCgroup(root: cgroups, name: "\(job)")

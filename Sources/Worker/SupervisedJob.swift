@@ -25,6 +25,11 @@ final class SupervisedJob {
   var processToken: UInt64?
   var timers: [LoopTimer] = []
   var facts = EndFacts()
+  /// What its freezer was told last, or is to be told when it is not busy any more.
+  var wantsFrozen = false
+  var isFreezerBusy = false
+  /// Why it could not be frozen.
+  var freezeProblem: String?
   /// Nil where nobody asked for it, and once it is told.
   var trace: StartTrace?
   /// The last line that went to persist before its ring was given up.

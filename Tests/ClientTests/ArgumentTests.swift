@@ -21,14 +21,16 @@ import Testing
     let run = try parse(
       JobRun.self, "job", "run", "--name", "n", "--label", "a=b=c", "--label", "d=", "--timeout", "30s", "--max-memory",
       "1GiB",
-      "--pids=7", "-e", "A=1", "--env", "B=x=y", "--env", "HOME", "-s", "T=secret", "--secret-env", "TOKEN", "--merge",
+      "--pids=7", "--memory-high", "768MiB", "--max-iobps", "10MB", "--cpu-cores", "0-3,6", "--cpu-weight", "50",
+      "--seccomp", "strict", "-e", "A=1", "--env", "B=x=y", "--env", "HOME", "-s", "T=secret", "--secret-env", "TOKEN",
+      "--merge",
       "--config", "c.yml", "--node", "n2", "--", "-x", "y")
     let request = try run.job.request(["-x", "y"], environment: ["HOME": "/h", "TOKEN": "t", "OTHER": "o"])
     var expected = JobRequest(
       command: "-x", args: ["y"], env: ["A": "1", "B": "x=y", "HOME": "/h"], secretEnv: ["T": "secret", "TOKEN": "t"],
-      name: "n", timeout: "30s", labels: ["a": "b=c", "d": ""], merge: true)
-    expected.limits.memoryMB = 1024
-    expected.limits.pids = 7
+      name: "n", timeout: "30s", labels: ["a": "b=c", "d": ""], merge: true, seccomp: "strict")
+    expected.limits = Limits(
+      cpuWeight: 50, cpuCores: "0-3,6", memoryMB: 1024, memoryHighMB: 768, ioBps: 10_000_000, pids: 7)
     #expect(request == expected)
     #expect(run.connection.config == "c.yml" && run.connection.node == "n2" && !run.follow)
     #expect(run.command == ["--", "-x", "y"])
@@ -37,12 +39,17 @@ import Testing
   @Test(arguments: [
     ["job", "run"], ["job", "run", "--"], ["job", "run", "--bogus", "ls"], ["job", "run", "--pids", "x", "ls"],
     ["job", "run", "-z"], ["job", "log"], ["job", "list", "--limit", "0"],
-    ["job", "list", "--limit", "5", "--all"], ["job", "stop"],
+    ["job", "list", "--limit", "5", "--all"], ["job", "stop"], ["job", "pause"], ["job", "resume"],
     ["job", "stop", "--grace", "5", "x"],
     ["job", "bogus"], ["bogus"], ["job", "status", "a", "b"],
   ])
   func `what can't be parsed is refused`(arguments: [String]) {
     #expect(throws: (any Error).self) { try Rnx.parseAsRoot(arguments) }
+  }
+
+  @Test func `pause and resume take jobs`() throws {
+    #expect(try parse(JobPause.self, "job", "pause", "a", "b").jobs == ["a", "b"])
+    #expect(try parse(JobResume.self, "--json", "job", "resume", "a").connection.json)
   }
 
   @Test func `help is for run as long as there is no command`() {
@@ -153,6 +160,12 @@ import Testing
   static let wrong: [([String], String, String)] = [
     (["--max-cpu", "0"], "--max-cpu", "1 to 100000"), (["--max-memory", "0"], "--max-memory", "1 to 16777216"),
     (["--max-memory", "1K"], "--max-memory '1K'", "MiB"), (["--max-memory", "1KiB"], "--max-memory", "1MiB"),
+    (["--memory-high", "1K"], "--memory-high '1K'", "MiB"),
+    (["--max-memory", "5", "--memory-high", "6"], "--memory-high", "over limits.memory_mb"),
+    (["--max-iobps", "fast"], "--max-iobps 'fast'", "KiB"), (["--max-iobps", "5"], "--max-iobps", "4096 to"),
+    (["--cpu-cores", "3-1"], "--cpu-cores", "reversed"), (["--cpu-cores", "0,0"], "--cpu-cores", "CPU 0 twice"),
+    (["--cpu-weight", "0"], "--cpu-weight", "1 to 10000"),
+    (["--seccomp", "off"], "--seccomp", "strict, default, compat"),
     (["--pids", "5000000"], "--pids", "1 to 4194304"), (["--timeout", "soon"], "--timeout", "30s"),
     (["--timeout", "0s"], "--timeout", "365d"), (["--name", ""], "--name", "1 to 128"),
     (["--label", "x"], "--label 'x'", "KEY=VALUE"),

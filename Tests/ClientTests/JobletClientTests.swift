@@ -44,13 +44,16 @@ import Testing
     #expect(page.jobs == [Self.record()] && page.nextCursor == "c2")
     #expect(try await client.job(Self.id) == Self.record())
     #expect(try await client.stop(Self.id, grace: "5s") == Self.record())
+    #expect(try await client.pause(Self.id) == Self.record())
+    #expect(try await client.resume(Self.id) == Self.record())
     try await client.delete(Self.id)
     let seen = server.requests
     #expect(
       seen.map { "\($0.method) \($0.target)" } == [
         "POST /v1/jobs", "GET /v1/jobs?status=RUNNING%2CFAILED&since=1h&until=now&q=a%3Db&limit=10&cursor=a%2Fb%20%26c",
         "GET /v1/jobs/\(Self.id)",
-        "POST /v1/jobs/\(Self.id)/stop", "DELETE /v1/jobs/\(Self.id)",
+        "POST /v1/jobs/\(Self.id)/stop", "POST /v1/jobs/\(Self.id)/pause", "POST /v1/jobs/\(Self.id)/resume",
+        "DELETE /v1/jobs/\(Self.id)",
       ])
     #expect(try JSONDecoder().decode(JobRequest.self, from: Data(seen[0].body)) == request)
     #expect(seen[0].headers["content-type"] == "application/json")

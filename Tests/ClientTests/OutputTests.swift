@@ -130,6 +130,35 @@ import Testing
     #expect(!lines.contains { $0.hasPrefix("Limits") || $0.hasPrefix("Time-out") || $0.hasPrefix("Message") })
   }
 
+  @Test(arguments: [
+    (JobReason.oomKilled, "for reaching its memory limit of 48 MiB", "FAILED: for reaching its memory limit of 48 MiB"),
+    (.setupFailed, "pivot_root: x (EPERM)", "FAILED: it could not be started: pivot_root: x (EPERM)"),
+    (.seccompViolation, "it made reboot", "FAILED: it made reboot"), (.timeout, nil, "FAILED: its time-out fired"),
+    (.signal, "ended by signal 9", "FAILED: ended by SIGKILL"),
+    (.signal, "the node ran out of memory", "FAILED: the node ran out of memory"),
+  ])
+  func `the state says in a sentence why it ended`(reason: JobReason, message: String?, said: String) {
+    var job = JobClientFixture.record
+    job.status = .failed
+    job.reason = reason
+    job.message = message
+    job.signal = reason == .signal ? 9 : nil
+    let lines = JobSheet.lines(job, now: job.createdAt)
+    let status = lines.first { $0.hasPrefix("Status:") } ?? "none"
+    #expect(status.contains(said), "\(status)")
+    #expect(
+      !lines.contains { $0.hasPrefix("Message") && $0.contains(message ?? "-") && status.contains(message ?? "-") })
+  }
+
+  @Test func `the limits are shown as applied`() {
+    var job = JobClientFixture.record
+    job.limits = Limits(cpuPercent: 50, cpuWeight: 7, cpuCores: "0-1", memoryHighMB: 5, ioBps: 1 << 20)
+    #expect(
+      JobSheet.lines(job, now: job.createdAt).contains {
+        $0.hasSuffix("50 % of a core, a weight of 7, CPUs 0-1, slowed down from 5 MiB, 1 MiB/s of disk I/O each way")
+      })
+  }
+
   @Test func `beginnings of IDs`() throws {
     let one = JobID("019a1234-5678-7abc-8def-001122334455")!
     let two = JobID("019a1234-5678-7abc-8def-001122334466")!

@@ -32,6 +32,7 @@ import Testing
     let table: [(Operation, Set<Role>)] = [
       (.readJobs, [.reader, .developer, .maintainer, .admin, .node]),
       (.runJob, [.developer, .maintainer, .admin, .node]), (.stopJob, [.developer, .maintainer, .admin, .node]),
+      (.pauseJob, [.developer, .maintainer, .admin, .node]), (.resumeJob, [.developer, .maintainer, .admin, .node]),
       (.deleteJob, [.developer, .maintainer, .admin, .node]),
     ]
     for (operation, roles) in table {

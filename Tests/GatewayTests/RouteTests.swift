@@ -31,12 +31,27 @@ import Testing
       #expect(await f.exec.stops.first?.graceMilliseconds == 250)
       #expect(try await f.call("POST", "/v1/jobs/\(record.id)/stop").status == 202)
 
+      for (verb, type, status) in [("pause", FrameType.pause, JobStatus.paused), ("resume", .resume, .running)] {
+        #expect(try await f.call("POST", "/v1/jobs/\(record.id)/\(verb)", role: .reader).status == 403)
+        let answer = try await f.call("POST", "/v1/jobs/\(record.id)/\(verb)", role: .developer)
+        #expect(answer.status == 200)
+        #expect(try answer.decode(JobRecord.self).status == status)
+        #expect(await f.exec.pauses.last?.type == type)
+        #expect(await f.exec.pauses.last?.caller.name == "developer-person")
+        #expect(try await f.call("GET", "/v1/jobs/\(record.id)").decode(JobRecord.self).status == status)
+        #expect(try await f.call("POST", "/v1/jobs/\(JobID(node: 7))/\(verb)").status == 404)
+      }
+
       let refused = try await f.call("DELETE", "/v1/jobs/\(record.id)")
       #expect(refused.status == 409)
       #expect(refused.problem?.type == "urn:joblet:problem:conflict")
       await f.exec.end(record.id, exitCode: 3)
       try await f.until("the end is known") {
         try await f.call("GET", "/v1/jobs/\(record.id)").decode(JobRecord.self).status == .failed
+      }
+      for verb in ["pause", "resume"] {
+        let late = try await f.call("POST", "/v1/jobs/\(record.id)/\(verb)")
+        #expect(late.status == 409 && late.problem?.type == "urn:joblet:problem:conflict")
       }
       let deleted = try await f.call("DELETE", "/v1/jobs/\(record.id)")
       #expect(deleted.status == 204)

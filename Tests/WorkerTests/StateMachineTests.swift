@@ -83,6 +83,85 @@ import Worker
     #expect(actions.contains(.publishEnd))
   }
 
+  @Test func aPauseAndItsEnd() {
+    var (machine, _) = run(Self.started)
+    same(machine.handle(.resumeRequested), [])
+    same(machine.handle(.pauseRequested), [.freeze])
+    same(machine.handle(.pauseRequested), [])
+    same(machine.handle(.frozen), [.publishFreezer])
+    same(machine.handle(.pauseRequested), [])
+    same(machine.freezer, .frozen)
+    same(machine.handle(.resumeRequested), [.thaw])
+    same(machine.handle(.resumeRequested), [])
+    // Late news of the freeze before changes nothing.
+    same(machine.handle(.frozen), [])
+    same(machine.handle(.thawed), [.publishFreezer])
+    same(machine.freezer, .thawed)
+    same(machine.state, .running)
+  }
+
+  /// SIGTERM waits for the thaw.
+  @Test(arguments: [[.pauseRequested], [.pauseRequested, .frozen]] as [[JobStateMachine.Event]])
+  func aStopThaws(events: [Machine.Event]) {
+    var (machine, _) = run(Self.started + events)
+    same(
+      machine.handle(Self.stop), [.markStopIntent, .terminate, .thaw, .cancelTimers, .startGrace(.seconds(5))])
+    same(machine.handle(.pauseRequested), [])
+    same(machine.handle(.frozen), [])
+    same(machine.handle(.thawed), [.publishFreezer])
+  }
+
+  @Test func whatCanNotBeFrozenGoesOn() {
+    var (machine, _) = run(Self.started + [.pauseRequested])
+    same(machine.handle(.freezeFailed), [.thaw])
+    same(machine.handle(.thawed), [.publishFreezer])
+    same(machine.handle(.pauseRequested), [.freeze])
+  }
+
+  @Test func onlyARunningJobIsPaused() {
+    for events: [Machine.Event] in [[], [.slotGranted], [.slotGranted, .launched], Self.started + [.reported]] {
+      var (machine, _) = run(events)
+      same(machine.handle(.pauseRequested), [])
+      same(machine.handle(.resumeRequested), [])
+    }
+  }
+
+  /// A job whose processes wait for a disk that its own limit slows down is killed from here too, but joblet-init, which may
+  /// have output to deliver, is not.
+  @Test func anOverdueTimeoutIsSeenTo() {
+    var (machine, _) = run(Self.started)
+    same(machine.handle(.timeoutOverdue), [.killPayload])
+    same(machine.handle(.reported), Self.ending)
+    var (early, _) = run([.slotGranted, .launched])
+    same(early.handle(.timeoutOverdue), [])
+  }
+
+  /// Every order of six events of a running job, from every state of its freezer: what the kernel was asked for last is what
+  /// the machine says, and nothing that is being stopped stands still.
+  @Test(arguments: JobStateMachine.Freezer.allCases)
+  func theFreezerIsWhatItIsSaidToBe(first: Machine.Freezer) {
+    let events: [Machine.Event] = [
+      .pauseRequested, .resumeRequested, .frozen, .freezeFailed, .thawed, Self.stop, .graceElapsed, .timeoutOverdue,
+    ]
+    for number in 0..<(events.count * events.count * events.count * events.count * events.count * events.count) {
+      var machine = Machine(state: .running, freezer: first)
+      var isAsked = first == .freezing || first == .frozen
+      var rest = number
+      for _ in 0..<6 {
+        for action in machine.handle(events[rest % events.count]) {
+          if action == .freeze { isAsked = true }
+          if action == .thaw { isAsked = false }
+        }
+        rest /= events.count
+      }
+      let isFrozen = machine.freezer == .freezing || machine.freezer == .frozen
+      guard isFrozen == isAsked, !(machine.isStopping && isAsked) else {
+        Issue.record("order \(number) from \(first): \(machine.freezer), asked for: \(isAsked)")
+        return
+      }
+    }
+  }
+
   static let allEvents: [Machine.Event] = [
     .slotGranted, .launched, .launchFailed, .ready, .reported, .initLost, .ringFault, stop, .graceElapsed,
     .reportOverdue, .collected, .settled, .tornDown,

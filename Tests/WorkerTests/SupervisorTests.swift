@@ -247,6 +247,90 @@ private let cgroupFiles = ["cpu.stat": "usage_usec 1000000\n", "memory.current":
   }
 }
 
+/// The test plays the kernel: it says when a job's processes stand still.
+@Suite(.serialized, .timeLimit(.minutes(2))) struct PauseTests {
+  private static let files = ["cgroup.freeze": "0\n", "cgroup.events": "populated 1\nfrozen 0\n"]
+
+  private func freezer(_ node: FakeNode) throws -> String {
+    let file = try FileDescriptor.open("\(node.directory.path)/cgroup/\(node.job)/pay/cgroup.freeze", O_RDONLY)
+    return String(decoding: try file.readAll().prefix(1), as: UTF8.self)
+  }
+
+  private func until(_ condition: () async throws -> Bool) async throws {
+    while try await !condition() { try await Task.sleep(for: .milliseconds(1)) }
+  }
+
+  @Test func aJobStandsStillWhenTheKernelSaysSo() async throws {
+    let node = try FakeNode(figures: Self.files)
+    let supervisor = try node.supervisor { $0.cleanupTimeout = .seconds(60) }
+    _ = try await supervisor.adopt()
+    let job = node.job
+    async let paused = supervisor.pause(job)
+    try await until { try freezer(node) == "1" }
+    #expect(try await supervisor.status(job).status == .running, "not every process stands still yet")
+    try node.figure("cgroup.events", "populated 1\nfrozen 1\n")
+    #expect(try await paused.status == .paused)
+    #expect(try await supervisor.pause(job).status == .paused, "twice is no error")
+    #expect(try node.state.loadRecord().status == .paused, "a restarted exec knows")
+    try node.figure("cgroup.events", "populated 1\nfrozen 0\n")
+    #expect(try await supervisor.resume(job).status == .running)
+    #expect(try freezer(node) == "0")
+    #expect(try await supervisor.resume(job).status == .running)
+    try node.end()
+    try await until { try await supervisor.status(job).status.isEnded }
+    for call in [supervisor.pause, supervisor.resume] {
+      let problem = await #expect(throws: Problem.self) { try await call(job) }
+      #expect(problem?.kind == .conflict && problem?.detail.contains("COMPLETED") == true)
+      let unknown = await #expect(throws: Problem.self) { try await call(JobID(node: 2)) }
+      #expect(unknown?.kind == .notFound)
+    }
+    node.killInit()
+  }
+
+  @Test func whatCanNotBeFrozenInTimeGoesOn() async throws {
+    let node = try FakeNode(figures: Self.files)
+    let supervisor = try node.supervisor { $0.cleanupTimeout = .milliseconds(50) }
+    _ = try await supervisor.adopt()
+    let problem = await #expect(throws: Problem.self) { try await supervisor.pause(node.job) }
+    #expect(problem?.kind == .unavailable && problem?.detail.contains("goes on") == true)
+    try await until { try freezer(node) == "0" }
+    #expect(try await supervisor.status(node.job).status == .running)
+    node.killInit()
+  }
+
+  /// SIGTERM waits for the thaw.
+  @Test func aStopThaws() async throws {
+    let node = try FakeNode(
+      figures: ["cgroup.freeze": "1\n", "cgroup.events": "populated 1\nfrozen 1\n", "cgroup.kill": ""])
+    let supervisor = try node.supervisor()
+    _ = try await supervisor.adopt()
+    try await until { try await supervisor.status(node.job).status == .paused }
+    _ = try await supervisor.stop(
+      StopRequest(job: node.job, caller: Caller(name: "c", role: .admin, requestID: "r"), graceMilliseconds: 60_000))
+    try await until { try freezer(node) == "0" }
+    let problem = await #expect(throws: Problem.self) { try await supervisor.pause(node.job) }
+    #expect(problem?.kind == .conflict)
+    node.killInit()
+  }
+
+  /// The exec before died between a change of the freezer and that of the record.
+  @Test(arguments: [("1\n", true, JobStatus.running, JobStatus.paused), ("0\n", false, .paused, .running)])
+  func aRestartGoesOnFromTheKernelsWord(asked: String, isFrozen: Bool, before: JobStatus, after: JobStatus) async throws
+  {
+    let node = try FakeNode(
+      figures: ["cgroup.freeze": asked, "cgroup.events": "populated 1\nfrozen \(isFrozen ? 1 : 0)\n"])
+    var record = try node.state.loadRecord()
+    record.status = before
+    try node.state.saveRecord(Array(JSONEncoder().encode(record)))
+    let supervisor = try node.supervisor()
+    _ = try await supervisor.adopt()
+    try await until { try await supervisor.status(node.job).status == after }
+    #expect(try await supervisor.status(node.job).version == record.version + 1)
+    #expect(try freezer(node) == (isFrozen ? "1" : "0"))
+    node.killInit()
+  }
+}
+
 /// `ipc.enabled: false`.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct LiveOnlyTests {
   private func output(_ supervisor: JobSupervisor, _ job: JobID, after: UInt64, wait: Int64 = 20_000) async throws -> (

@@ -3,7 +3,7 @@ import JobletModel
 import JobletWire
 import NIOCore
 
-/// `/v1/jobs`: run, list, read, stop, delete.
+/// `/v1/jobs`: run, list, read, stop, pause, resume, delete.
 struct JobRoutes: Sendable {
   let exec: FramePool
   let persist: FramePool?
@@ -75,10 +75,27 @@ struct JobRoutes: Sendable {
     let options = body.readableBytes == 0 ? StopOptions() : try JSONBody.decode(StopOptions.self, from: body)
     try requireExec()
     let request = StopRequest(job: id, caller: caller, graceMilliseconds: try options.graceMilliseconds())
+    return try await change(id, Frame(FrameHeader(.stop, job: id), json: request), .accepted)
+  }
+
+  /// - Parameter type: `pause` or `resume`.
+  func setPaused(_ context: RequestContext, _ type: FrameType) async throws -> Reply {
+    let caller = try context.authenticatedCaller()
+    _ = try QueryReader(context.target, known: [])
+    let id = try context.jobID()
+    try requireExec()
+    return try await change(id, Frame(FrameHeader(type, job: id), json: caller), .ok)
+  }
+
+  /// Longer than exec waits for a job to stand still.
+  private static let changeTimeout: Duration = .seconds(30)
+
+  /// Asks exec for a change of a job that has not ended.
+  private func change(_ id: JobID, _ frame: Frame, _ status: HTTPResponse.Status) async throws -> Reply {
     do {
-      let record: JobRecord = try await exec.request(Frame(FrameHeader(.stop, job: id), json: request)).decode()
+      let record: JobRecord = try await exec.request(frame, timeout: JobRoutes.changeTimeout).decode()
       view.apply(record)
-      return .json(.accepted, JSONText.encode(record), target: id.description)
+      return .json(status, JSONText.encode(record), target: id.description)
     } catch let problem as Problem where problem.kind == .notFound {
       // exec lets go of jobs that have ended; to say which it is, the store is asked.
       if let stored = try await directory.stored(id) {

@@ -217,6 +217,61 @@ paths:
         "415": {$ref: "#/components/responses/Problem"}
         "422": {$ref: "#/components/responses/Problem"}
         "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}/pause:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    post:
+      operationId: pauseJob
+      tags: [jobs]
+      summary: Pause a running job
+      description: |
+        Freezes every process of the job where it stands, and answers when they all do: the job uses no CPU time any more and
+        keeps its memory. Its time-out goes on meanwhile, and a paused job can be stopped. A job that is paused already stays so; one
+        that has not started or has ended is a 409; one that can't be frozen now, for a process of it waits in the kernel, is a 503
+        and goes on.
+      x-joblet-operation: jobs:pause
+      responses:
+        "200":
+          description: It stands still.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobRecord"}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "409": {$ref: "#/components/responses/Problem"}
+        "413": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/jobs/{id}/resume:
+    parameters:
+      - {$ref: "#/components/parameters/JobId"}
+    post:
+      operationId: resumeJob
+      tags: [jobs]
+      summary: Let a paused job go on
+      description: |
+        A job that is not paused just goes on; one that has not started or has ended is a 409.
+      x-joblet-operation: jobs:resume
+      responses:
+        "200":
+          description: It runs.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobRecord"}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "404": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "409": {$ref: "#/components/responses/Problem"}
+        "413": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
   /v1/jobs/{id}/logs:
     parameters:
       - {$ref: "#/components/parameters/JobId"}

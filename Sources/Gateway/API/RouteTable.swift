@@ -14,6 +14,8 @@ struct RouteTable: Sendable {
       Route(.get, "/v1/jobs/{id}", .readJobs) { try await jobs.get($0) },
       Route(.delete, "/v1/jobs/{id}", .deleteJob) { try await jobs.delete($0) },
       Route(.post, "/v1/jobs/{id}/stop", .stopJob, takesBody: true) { try await jobs.stop($0) },
+      Route(.post, "/v1/jobs/{id}/pause", .pauseJob) { try await jobs.setPaused($0, .pause) },
+      Route(.post, "/v1/jobs/{id}/resume", .resumeJob) { try await jobs.setPaused($0, .resume) },
       Route(.get, "/v1/jobs/{id}/logs", .readJobs, produces: StreamFormat.allCases.map(\.rawValue)) {
         try await streams.logs($0)
       },

@@ -6,6 +6,11 @@ import NIOCore
 
 /// Stands in for joblet-exec: speaks its protocol on a real socket; tests script its jobs.
 actor FakeExec {
+  struct Pause: Equatable {
+    var type: FrameType
+    var caller: Caller
+  }
+
   struct Job {
     var record: JobRecord
     var chunks: [(info: LogChunkInfo, payload: ByteBuffer)] = []
@@ -22,6 +27,7 @@ actor FakeExec {
   private(set) var jobs: [JobID: Job] = [:]
   private(set) var requests: [RunRequest] = []
   private(set) var stops: [StopRequest] = []
+  private(set) var pauses: [Pause] = []
   /// Bytes of output handed out.
   private(set) var bytesSent = 0
   /// Changes seen by every events subscription and every waiting output request.
@@ -144,6 +150,17 @@ actor FakeExec {
       stops.append(request)
       guard let job = jobs[request.job] else { throw Problem(.notFound, "there is no job \(request.job)") }
       try await connection.send(Frame(FrameHeader(.record, job: request.job), json: job.record))
+    case .pause, .resume:
+      pauses.append(Pause(type: frame.header.type, caller: try frame.decode()))
+      guard var record = jobs[frame.header.job]?.record else {
+        throw Problem(.notFound, "there is no job \(frame.header.job)")
+      }
+      guard !record.status.isEnded else { throw Problem(.conflict, "the job has ended already") }
+      record.status = frame.header.type == .pause ? .paused : .running
+      record.version += 1
+      jobs[record.id]?.record = record
+      tell(record)
+      try await connection.send(Frame(FrameHeader(.record, job: record.id), json: record))
     case .deleteJob:
       guard let job = jobs[frame.header.job] else { throw Problem(.notFound, "there is no such job") }
       guard job.record.status.isEnded else { throw Problem(.conflict, "the job runs; stop it first") }
