@@ -180,6 +180,11 @@ let package = Package(
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),
     tests("SystemTests", []),
+    // What SystemTests run as hostile jobs; they find it beside the test program.
+    .target(name: "CEscape", path: "Tests/CEscape"),
+    .executableTarget(
+      name: "escape-payload", dependencies: ["CEscape"], path: "Tests/escape-payload", swiftSettings: strict,
+      linkerSettings: staticRuntime),
 
     // Benchmarks: a program a figure; `contrib/bench` builds and runs them.
     .target(
