@@ -96,7 +96,9 @@ package struct JobOutcome: Hashable, Sendable {
     } else if let events = facts.memoryEvents, events.kills > 0, signal == 9 {
       self.init(
         .failed, reason: .signal,
-        message: "the kernel killed it because the node ran out of memory, not for a limit of its own (\(end))")
+        message:
+          "the kernel killed it because the memory for all jobs together, or the node's, ran out, and not for a limit of its own (\(end))"
+      )
     } else if let exitCode {
       self.init(.failed, reason: .exitCode, message: "exit code \(exitCode)")
     } else {

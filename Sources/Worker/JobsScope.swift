@@ -18,11 +18,13 @@ struct JobsScope {
   /// processes is removed. Blocks for some hundred milliseconds the first time.
   static func ensure(logger: Logger) throws {
     let scope = CgroupDirectory(path: path)
+    let bounds = try JobsBounds.host()
     if scope.exists, try scope.isPopulated() {
       try settleHolder(scope)
+      try hold(bounds, scope)
       return
     }
-    let pid = try startHolder()
+    let pid = try startHolder(bounds)
     let deadline = ContinuousClock.now + .seconds(10)
     while true {
       if scope.exists, try scope.isPopulated() { break }
@@ -43,6 +45,26 @@ struct JobsScope {
     logger.info("made the scope that jobs live in", metadata: ["scope": "\(path)"])
   }
 
+  /// Holds the bounds of all jobs together, for a scope that was made when they were others. Through systemd, for what it
+  /// does not know of it would take back; blocks for some ten milliseconds where something changes.
+  private static func hold(_ bounds: JobsBounds, _ scope: CgroupDirectory) throws {
+    func isHeld(_ file: String, _ value: Int64) throws(Errno) -> Bool {
+      do { return try scope.read(file) == "\(value)" } catch  where error.code == ENOENT {
+        return true  // no such controller, and no job's limit either: the start has said so
+      }
+    }
+    if try isHeld("pids.max", bounds.processes), try isHeld("memory.max", bounds.memory) { return }
+    let pid = try spawn(["/usr/bin/systemctl", "set-property", "--runtime", unit] + bounds.properties)
+    var status: CInt = 0
+    try Kernel.call("waitpid", "systemctl") { waitpid(pid, &status, 0) }
+    guard status == 0 else {
+      throw Failure(
+        description:
+          "'systemctl set-property --runtime \(unit) \(bounds.properties.joined(separator: " "))' failed (wait status \(status)), so nothing would bound the jobs' memory; 'journalctl -u \(unit)' may say more"
+      )
+    }
+  }
+
   /// Moves the processes of the scope's own directory into the leaf `holder`: cgroup v2 gives controllers only to the
   /// children of a directory that holds no process.
   private static func settleHolder(_ scope: CgroupDirectory) throws {
@@ -59,11 +81,17 @@ struct JobsScope {
   }
 
   /// systemd-run makes the scope and becomes the holder. It runs once in a boot, never on a job's start path.
-  private static func startHolder() throws -> pid_t {
-    let arguments = [
-      "/usr/bin/systemd-run", "--quiet", "--scope", "--collect", "--unit=\(unit)", "--slice=\(slice)",
-      "--property=Delegate=yes", "--description=Jobs of Joblet; they outlive joblet-exec", "/bin/sleep", "infinity",
-    ]
+  private static func startHolder(_ bounds: JobsBounds) throws -> pid_t {
+    try spawn(
+      [
+        "/usr/bin/systemd-run", "--quiet", "--scope", "--collect", "--unit=\(unit)", "--slice=\(slice)",
+        "--property=Delegate=yes",
+      ] + bounds.properties.map { "--property=\($0)" } + [
+        "--description=Jobs of Joblet; they outlive joblet-exec", "/bin/sleep", "infinity",
+      ])
+  }
+
+  private static func spawn(_ arguments: [String]) throws -> pid_t {
     var actions = posix_spawn_file_actions_t()
     posix_spawn_file_actions_init(&actions)
     defer { posix_spawn_file_actions_destroy(&actions) }

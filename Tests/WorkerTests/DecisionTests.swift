@@ -78,7 +78,7 @@ import Worker
         $0.memoryLimitMB = 48
       } == "the kernel killed it for reaching its memory limit of 48 MiB (signal 9)")
     #expect(
-      message { $0.memoryEvents = MemoryEvents(limitReached: 0, kills: 1) }?.contains("the node ran out of memory")
+      message { $0.memoryEvents = MemoryEvents(limitReached: 0, kills: 1) }?.contains("not for a limit of its own")
         == true)
   }
 
