@@ -90,7 +90,8 @@ private func floorRate(_ bed: Bed, _ options: Options, filter: String) throws ->
   let group = "\(bed.cgroup)-floor"
   guard mkdir(folder, 0o755) == 0 || errno == EEXIST else { throw BenchmarkError("\(folder): errno \(errno)") }
   guard mkdir(group, 0o755) == 0 || errno == EEXIST else { throw BenchmarkError("\(group): errno \(errno)") }
-  defer { rmdir(group) }
+  defer { shell("find '\(group)' -depth -type d -exec rmdir {} + 2>/dev/null") }
+  if bed.hasLimits { try writeFile("\(group)/cgroup.subtree_control", "+cpu +memory +pids") }
   var command = [
     "\(options.programs.jobs)/floor", "\(peerSeconds)", "\(workers)", folder, group, filter,
     bed.hasLimits ? "limits" : "none", "\(bed.directory)/bin/first-instruction",
