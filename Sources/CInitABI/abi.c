@@ -7,6 +7,7 @@
 
 _Static_assert(sizeof(struct joblet_ring_header) == JOBLET_RING_HEADER_SIZE, "the ring's header fills one page");
 _Static_assert(offsetof(struct joblet_ring_header, reserved) == 64, "joblet-init's cache line: positions");
+_Static_assert(offsetof(struct joblet_ring_header, timeout) == 96, "aligned to its size");
 _Static_assert(offsetof(struct joblet_ring_header, phase) == 128, "joblet-init's cache line: life and end");
 _Static_assert(offsetof(struct joblet_ring_header, violation) == 172, "the violation stands where joblet-exec reads it");
 _Static_assert(offsetof(struct joblet_ring_header, acked) == 192, "joblet-exec's cache line");

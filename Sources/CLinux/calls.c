@@ -2,7 +2,9 @@
 #define _GNU_SOURCE
 #include <errno.h>
 #include <fcntl.h>
+#include <linux/mount.h>
 #include <linux/openat2.h>
+#include <sched.h>
 #include <signal.h>
 #include <string.h>
 #include <sys/mman.h>
@@ -49,6 +51,35 @@ int cl_open_path(const char *path) {
   do value = result(open(path, O_PATH | O_CLOEXEC));
   while (value == -EINTR);
   return value;
+}
+
+int cl_detached_mount(const char *path, int user_namespace, int read_only) {
+  int mount = result(syscall(SYS_open_tree, AT_FDCWD, path, OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW));
+  if (mount < 0) return mount;
+  // All of it before anyone can reach the mount: an ID map can be set only once, and only then.
+  struct mount_attr attributes = {
+      .attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV, .propagation = 1 << 18 /* MS_PRIVATE */};
+  if (read_only) attributes.attr_set |= MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOEXEC;
+  if (user_namespace >= 0) {
+    attributes.attr_set |= MOUNT_ATTR_IDMAP;
+    attributes.userns_fd = (uint64_t)user_namespace;
+  }
+  int failed = result(syscall(SYS_mount_setattr, mount, "", AT_EMPTY_PATH, &attributes, sizeof attributes));
+  if (failed >= 0) return mount;
+  close(mount);
+  return failed;
+}
+
+int cl_set_hostname(int own, int other, const char *name, size_t length) {
+  int entered = result(setns(other, CLONE_NEWUTS));
+  if (entered < 0) return entered;
+  int set = result(sethostname(name, length));
+  if (setns(own, CLONE_NEWUTS)) __builtin_trap();
+  return set;
+}
+
+int cl_exchange(const char *one, const char *other) {
+  return result(syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, 2 /* RENAME_EXCHANGE */));
 }
 
 int cl_fallocate(int fd, int64_t offset, int64_t length) {

@@ -63,4 +63,9 @@ public enum Kernel {
     guard result < 0 else { return result }
     throw Errno(CInt(-result), name, subject())
   }
+
+  /// renameat2(2) with RENAME_EXCHANGE: each path is what the other was, in one step.
+  public static func exchange(_ one: String, _ other: String) throws(Errno) {
+    try check("renameat2", other, cl_exchange(one, other))
+  }
 }

@@ -42,12 +42,22 @@ extension FileDescriptor {
 
   /// An anonymous file in memory holding `bytes`, sealed against every change. Its offset is 0.
   public static func sealedMemory(named name: String, _ bytes: [UInt8]) throws(Errno) -> FileDescriptor {
-    let file = FileDescriptor(owning: try Kernel.check("memfd_create", name, cl_memfd_create(name)))
-    try file.writeAll(bytes)
-    let raw = file.raw
-    try Kernel.call("lseek", name) { lseek(raw, 0, SEEK_SET) }
-    try Kernel.check("fcntl F_ADD_SEALS", name, cl_seal(raw))
+    let file = try memory(named: name)
+    try file.fillAndSeal(bytes)
     return file
+  }
+
+  /// An empty anonymous file in memory, for ``fillAndSeal(_:)``.
+  public static func memory(named name: String) throws(Errno) -> FileDescriptor {
+    FileDescriptor(owning: try Kernel.check("memfd_create", name, cl_memfd_create(name)))
+  }
+
+  /// Writes `bytes` into an anonymous file and seals it against every change, by whoever holds it. The offset is 0 again.
+  public borrowing func fillAndSeal(_ bytes: [UInt8]) throws(Errno) {
+    try writeAll(bytes)
+    let raw = raw
+    try Kernel.call("lseek", "memfd") { lseek(raw, 0, SEEK_SET) }
+    try Kernel.check("fcntl F_ADD_SEALS", "memfd", cl_seal(raw))
   }
 
   /// Writes all of `bytes`, blocking.

@@ -1,62 +1,97 @@
 import JobletModel
 
-/// Everything joblet-init does for one job, in order. Made from a request and the node's settings; pure, so that it can be
-/// looked at and tested anywhere.
+/// What joblet-init does, in order. Pure, so that it can be looked at and tested anywhere.
+///
+/// Three plans make a job. The *template*, once for each start of exec, is what all jobs share: a root with the allowed mounts,
+/// `/dev`, `/etc`, and nothing else of the host. A *sandbox*, ahead of need, adds to a copy of that what is each job's own, makes
+/// the payload's process, and takes everyone's privileges; it knows nothing of any job. The *job*, at its start, is what its
+/// request says, applied by a process that has no privileges any more.
 public struct Plan: Hashable, Sendable {
   public let steps: [PlanStep]
 
-  /// Makes the plan of a job.
-  /// - Parameters:
-  ///   - timeout: how long the job may run; nil is for ever.
-  ///   - workspace: the host directory that becomes the job's workspace.
-  /// - Throws: ``SandboxError`` or ``ValidationError`` (a request's field) naming what is wrong and what is allowed.
-  public init(
-    request: JobRequest, id: JobID, timeout: Duration?, workspace: String, settings: SandboxSettings,
-    filters: SeccompFilters
-  ) throws {
-    try request.validate()
-    let mounts = try PlanMaker.validatedMounts(settings)
-    let hostname = PlanMaker.hostname(id)
-    let filter = try filters.program(try filters.profile(asked: request.seccomp))
-    steps =
-      PlanMaker.root(settings, mounts, workspace: workspace, hostname: hostname)
-      + PlanMaker.confinement(settings, mounts, filters)
-      + PlanMaker.payload(request, settings, filter)
-      + PlanMaker.supervision(settings, filters, timeout: timeout)
+  package init(steps: [PlanStep]) { self.steps = steps }
+
+  /// - Throws: ``SandboxError`` naming the setting that is wrong and what is allowed.
+  public static func template(_ settings: SandboxSettings) throws(SandboxError) -> Plan {
+    Plan(steps: PlanMaker.template(settings, try PlanMaker.validatedMounts(settings)))
   }
 
-  package init(steps: [PlanStep]) { self.steps = steps }
+  /// - Throws: ``SandboxError`` naming the setting that is wrong and what is allowed.
+  public static func sandbox(_ settings: SandboxSettings, filters: SeccompFilters) throws(SandboxError) -> Plan {
+    let mounts = try PlanMaker.validatedMounts(settings)
+    return Plan(
+      steps: PlanMaker.root(settings) + PlanMaker.confinement(settings, mounts, filters)
+        + PlanMaker.payload(settings, filters) + PlanMaker.supervision(filters))
+  }
+
+  /// - Parameter timeout: how long the job may run; nil is for ever.
+  /// - Throws: ``SandboxError`` or ``ValidationError`` (a request's field) naming what is wrong and what is allowed.
+  public static func job(
+    _ request: JobRequest, timeout: Duration?, settings: SandboxSettings, filters: SeccompFilters
+  ) throws -> Plan {
+    try request.validate()
+    let profile = try filters.profile(asked: request.seccomp)
+    // The node's own is there already, since the sandbox was made.
+    let filter = profile == filters.profile ? nil : try filters.program(profile)
+    return Plan(steps: PlanMaker.job(request, settings, filter, timeout: timeout))
+  }
+
+  /// A job's host name: at most 64 bytes (HOST_NAME_MAX). Set by exec at the job's start, as are the files of ``facts(of:)``.
+  public static func hostName(of id: JobID) -> String { "job-\(id)" }
+
+  /// The files of `/run/joblet` in a job, by name: what `/etc/hostname` and `/etc/hosts` lead to.
+  public static func facts(of id: JobID) -> [(name: String, content: String)] {
+    let name = hostName(of: id)
+    return [
+      ("hostname", "\(name)\n"),
+      ("hosts", "127.0.0.1 localhost \(name)\n::1 localhost ip6-localhost ip6-loopback\n"),
+    ]
+  }
+
+  /// The names of those files.
+  public static let factNames = ["hostname", "hosts"]
 }
 
-/// The three phases of a plan.
+/// The phases of the plans.
 enum PlanMaker {
-  /// `job-` and the job ID's first 18 digits that differ between jobs of a node; at most 64 bytes (HOST_NAME_MAX).
-  static func hostname(_ id: JobID) -> String { "job-\(id)" }
+  /// Where a job finds its ``Plan/facts(of:)``.
+  static let factsPath = "/run/joblet"
 
-  /// joblet-init as host root: builds the job's file system and enters it.
-  static func root(
-    _ settings: SandboxSettings, _ mounts: [String], workspace: String, hostname: String
-  ) -> [PlanStep] {
-    // Privacy first: a mount made before it would show on the host, and stay there after the job.
-    var steps: [PlanStep] = [.privateMounts, .loopback, .hostname(hostname)]
-    // 1 MiB holds a root of empty directories and the files of /etc; the job can't write to it.
+  /// joblet-init as host root, in a mount namespace that still has the host's tree: builds what all jobs see, and leaves the host.
+  static func template(_ settings: SandboxSettings, _ mounts: [String]) -> [PlanStep] {
+    // Privacy first: a mount made before it would show on the host, and stay there.
+    var steps: [PlanStep] = [.privateMounts]
+    // 1 MiB holds a root of empty directories and the files of /etc; no job can write to it.
     steps.append(.root(staging: settings.stagingDirectory, size: 1 << 20))
     for path in mounts { steps.append(.bind(source: path, target: path, [.readOnly, .optional])) }
-    // Mapped through the job's own user namespace, so that two jobs' files never belong to the same host user at run time.
-    steps.append(.bind(source: workspace, target: settings.workspacePath, [.idMapped]))
-    steps.append(.tmpfs(target: "/tmp", size: UInt64(settings.tmpSize), mode: 0o1777))
-    steps.append(.devices(sharedMemorySize: UInt64(settings.tmpSize)))
+    steps += ["/proc", "/tmp", factsPath, settings.workspacePath].map { .mountPoint($0) }
+    steps.append(.devices)
+    // A node that shows its own /etc has said what is in it.
+    func isFree(_ path: String) -> Bool { !mounts.contains { isSame(path, orBelow: $0) } }
+    steps += files(settings.runAs).filter { isFree($0.0) }.map { .file(path: $0, content: $1, mode: 0o644) }
+    steps += Plan.factNames.filter { isFree("/etc/\($0)") }.map {
+      .symlink(path: "/etc/\($0)", content: "\(factsPath)/\($0)")
+    }
+    // All of the above is made before these two: afterwards the root takes no more, and the host's is gone. So no copy of this
+    // namespace, which is what every job gets, ever had the host's tree in it.
+    steps += [.pivot, .readOnlyRoot]
+    return steps
+  }
+
+  /// joblet-init as host root, in a copy of the template: adds what is each job's own.
+  static func root(_ settings: SandboxSettings) -> [PlanStep] {
+    // Privacy first: a mount made before it would show in the template, and in every job after this one.
+    var steps: [PlanStep] = [.privateMounts, .loopback]
+    steps.append(.tmpfs(target: "/tmp", size: UInt64(settings.tmpSize), mode: 0o1777, []))
+    steps.append(.terminals)
+    steps.append(.tmpfs(target: "/dev/shm", size: UInt64(settings.tmpSize), mode: 0o1777, [.noExec]))
     steps.append(.proc)
     // After /proc is there, before the job is: once a process of the job runs it could swap a path under the mount.
     steps += maskedPaths.map { .mask($0) }
     steps += readOnlyPaths.map { .readOnlyPath($0) }
-    // A node that shows its own /etc has said what is in it.
-    let files = files(settings.runAs, hostname: hostname).filter { file in
-      !mounts.contains { isSame(file.0, orBelow: $0) }
-    }
-    steps += files.map { .file(path: $0, content: $1, mode: 0o644) }
-    // The files above are written before these two: afterwards the root takes no more, and the host's is gone.
-    steps += [.pivot, .readOnlyRoot]
+    // Mapped through the job's own user namespace, so that two jobs' files never belong to the same host user at run time.
+    steps.append(.workspace(target: settings.workspacePath))
+    steps.append(.facts(target: factsPath))
     return steps
   }
 
@@ -68,22 +103,17 @@ enum PlanMaker {
     landlock(settings, mounts) + [.violations(filters.violations)]
   }
 
-  /// The payload's process, between its clone and its exec.
-  static func payload(_ request: JobRequest, _ settings: SandboxSettings, _ filter: SeccompProgram) -> [PlanStep] {
+  /// The payload's process, between its clone and its wait for a job.
+  static func payload(_ settings: SandboxSettings, _ filters: SeccompFilters) -> [PlanStep] {
     var steps: [PlanStep] = [
       // In the payload, not by a flag of its clone: the flag would make init/ the root the job sees, not pay/.
       .cgroupNamespace,
-      .standardStreams(merge: request.merge),
-    ]
-    steps += [
       .resourceLimit(.core, soft: 0, hard: 0),
       .resourceLimit(.openFiles, soft: min(1024, settings.openFiles), hard: settings.openFiles),
       .resourceLimit(.memoryLock, soft: 8 << 20, hard: 8 << 20),
       .resourceLimit(.messageQueueBytes, soft: 819_200, hard: 819_200),
       .resourceLimit(.nice, soft: 0, hard: 0),
       .resourceLimit(.realTimePriority, soft: 0, hard: 0),
-    ]
-    steps += [
       .userNamespace,
       // After the user namespace: these are its IDs. Before the capabilities go: it takes CAP_SETUID and CAP_SETGID.
       .ids(uid: settings.runAs.uid, gid: settings.runAs.gid),
@@ -95,25 +125,30 @@ enum PlanMaker {
       // Before the filter: without it, loading one would take the capabilities that are gone; and before the exec, so that
       // no setuid program gives anything back.
       .noNewPrivileges,
-      .environment(environment(request, settings)),
     ]
     // After no_new_privs, without which it takes the capabilities that are gone; before the filter, which need not allow it.
     if settings.landlock != nil { steps.append(.landlock) }
-    steps += [
-      // Last but for the descriptors and the exec: it refuses most of what the steps above call.
-      .seccomp(filter),
-      .closeDescriptors,
-      .exec([request.command] + request.args),
-    ]
+    // Last: it refuses most of what the steps above call. What a job's own plan still does is what every program may do.
+    steps.append(.seccomp(filters.payload))
     return steps
   }
 
-  /// joblet-init itself, once the payload's process is made.
-  static func supervision(_ settings: SandboxSettings, _ filters: SeccompFilters, timeout: Duration?) -> [PlanStep] {
-    var steps: [PlanStep] = []
-    if let timeout { steps.append(.timeout(after: timeout, grace: settings.timeoutGrace)) }
+  /// joblet-init itself, once the payload's process is made and before there is a job.
+  static func supervision(_ filters: SeccompFilters) -> [PlanStep] {
     // After the payload is cloned: cloning into pay/ takes host root.
-    steps += [.initIDs(SandboxSettings.initID), .initSeccomp(filters.supervisor)]
+    [.initIDs(SandboxSettings.initID), .initSeccomp(filters.supervisor)]
+  }
+
+  /// The payload's process after the go. It is the job's user by now, without privileges and under the node's filter.
+  static func job(
+    _ request: JobRequest, _ settings: SandboxSettings, _ filter: SeccompProgram?, timeout: Duration?
+  ) -> [PlanStep] {
+    var steps: [PlanStep] = [.standardStreams(merge: request.merge)]
+    if let timeout { steps.append(.timeout(after: timeout, grace: settings.timeoutGrace)) }
+    steps.append(.environment(environment(request, settings)))
+    // Last but for the descriptors and the exec: it may refuse more than they need, never what they need.
+    if let filter { steps.append(.jobSeccomp(filter)) }
+    steps += [.closeDescriptors, .exec([request.command] + request.args)]
     return steps
   }
 
@@ -140,8 +175,8 @@ enum PlanMaker {
   ]
   static let readOnlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
 
-  /// The files programs expect in `/etc`.
-  static func files(_ user: RunAs, hostname: String) -> [(String, String)] {
+  /// The files programs expect in `/etc` that are the same for every job.
+  static func files(_ user: RunAs) -> [(String, String)] {
     var passwd = "root:x:0:0:root:/root:/bin/sh\n"
     var group = "root:x:0:\n"
     if user.uid != 0, user.uid != 65_534 { passwd += "\(user.user):x:\(user.uid):\(user.gid):job:/work:/bin/sh\n" }
@@ -151,8 +186,6 @@ enum PlanMaker {
     return [
       ("/etc/passwd", passwd),
       ("/etc/group", group),
-      ("/etc/hostname", "\(hostname)\n"),
-      ("/etc/hosts", "127.0.0.1 localhost \(hostname)\n::1 localhost ip6-localhost ip6-loopback\n"),
       // No name server: a job without a network has none, and the host's would tell where it runs.
       ("/etc/resolv.conf", "# this job has no network\n"),
       (

@@ -26,22 +26,26 @@ private struct PlanEncoder {
 
   mutating func append(_ step: PlanStep) {
     switch step {
-    case .privateMounts, .loopback, .proc, .pivot, .readOnlyRoot, .landlock, .cgroupNamespace, .userNamespace, .keyring,
+    case .privateMounts, .loopback, .devices, .terminals, .proc, .pivot, .readOnlyRoot, .landlock, .cgroupNamespace,
+      .userNamespace, .keyring,
       .dropCapabilities, .noNewPrivileges, .closeDescriptors:
       write(step)
-    case .hostname(let name): write(step, strings: [name])
     case .root(let staging, let size): write(step, numbers: [size], strings: [staging])
     case .bind(let source, let target, let options): write(step, flags: options.rawValue, strings: [source, target])
-    case .tmpfs(let target, let size, let mode): write(step, numbers: [size, UInt64(mode)], strings: [target])
-    case .devices(let size): write(step, numbers: [size])
-    case .mask(let path), .readOnlyPath(let path), .directory(let path): write(step, strings: [path])
+    case .tmpfs(let target, let size, let mode, let options):
+      write(step, flags: options.rawValue, numbers: [size, UInt64(mode)], strings: [target])
+    case .mountPoint(let path), .mask(let path), .readOnlyPath(let path), .directory(let path),
+      .workspace(let path), .facts(let path):
+      write(step, strings: [path])
+    case .symlink(let path, let content): write(step, strings: [path, content])
     case .landlockRules(let handled, let scoped): write(step, numbers: [handled.rawValue, scoped])
     case .landlockAllow(let path, let rights): write(step, numbers: [rights.rawValue], strings: [path])
     case .file(let path, let content, let mode): write(step, numbers: [UInt64(mode)], strings: [path, content])
     case .standardStreams(let merge): write(step, numbers: [merge ? 1 : 0])
     case .resourceLimit(let limit, let soft, let hard): write(step, numbers: [limit.rawValue, soft, hard])
     case .ids(let uid, let gid): write(step, numbers: [UInt64(uid), UInt64(gid)])
-    case .violations(let program), .seccomp(let program), .initSeccomp(let program): write(step, block: program.bytes)
+    case .violations(let program), .seccomp(let program), .jobSeccomp(let program), .initSeccomp(let program):
+      write(step, block: program.bytes)
     case .environment(let strings), .exec(let strings): write(step, strings: strings)
     case .timeout(let after, let grace): write(step, numbers: [nanoseconds(after), nanoseconds(grace)])
     case .initIDs(let id): write(step, numbers: [UInt64(id)])

@@ -2,14 +2,18 @@ import CInitABI
 
 /// One thing joblet-init does for a job. The order of steps in a ``Plan`` is the order of execution.
 public enum PlanStep: Hashable, Sendable {
-  // joblet-init, as host root in the new namespaces.
+  // joblet-init, as host root in new namespaces: the template, then each sandbox.
   case privateMounts
   case loopback
-  case hostname(String)
   case root(staging: String, size: UInt64)
   case bind(source: String, target: String, BindOptions)
-  case tmpfs(target: String, size: UInt64, mode: UInt32)
-  case devices(sharedMemorySize: UInt64)
+  case tmpfs(target: String, size: UInt64, mode: UInt32, BindOptions)
+  case devices
+  case mountPoint(String)
+  case symlink(path: String, content: String)
+  case terminals
+  case workspace(target: String)
+  case facts(target: String)
   case proc
   case mask(String)
   case readOnlyPath(String)
@@ -22,9 +26,8 @@ public enum PlanStep: Hashable, Sendable {
   case landlockRules(handled: LandlockRights, scoped: UInt64)
   case landlockAllow(path: String, LandlockRights)
 
-  // The payload's process.
+  // The payload's process, before there is a job.
   case cgroupNamespace
-  case standardStreams(merge: Bool)
   case resourceLimit(ResourceLimit, soft: UInt64, hard: UInt64)
   case userNamespace
   case ids(uid: UInt32, gid: UInt32)
@@ -34,17 +37,21 @@ public enum PlanStep: Hashable, Sendable {
   case noNewPrivileges
   case landlock
   case seccomp(SeccompProgram)
-  case closeDescriptors
-  case environment([String])
-  case exec([String])
 
   // joblet-init, once the payload's process is made.
-  case timeout(after: Duration, grace: Duration)
   case initIDs(UInt32)
   case initSeccomp(SeccompProgram)
+
+  // The payload's process, at the job's start.
+  case standardStreams(merge: Bool)
+  case timeout(after: Duration, grace: Duration)
+  case jobSeccomp(SeccompProgram)
+  case environment([String])
+  case closeDescriptors
+  case exec([String])
 }
 
-/// How a host path shows inside a job.
+/// How something is mounted inside a job.
 public struct BindOptions: OptionSet, Hashable, Sendable {
   public let rawValue: UInt16
   public init(rawValue: UInt16) { self.rawValue = rawValue }
@@ -53,8 +60,6 @@ public struct BindOptions: OptionSet, Hashable, Sendable {
   public static let noExec = BindOptions(rawValue: UInt16(JOBLET_FLAG_NO_EXEC.rawValue))
   /// A source that does not exist is left out.
   public static let optional = BindOptions(rawValue: UInt16(JOBLET_FLAG_OPTIONAL.rawValue))
-  /// Through the job's user namespace: uid 0 inside is uid 0 on disk.
-  public static let idMapped = BindOptions(rawValue: UInt16(JOBLET_FLAG_IDMAP.rawValue))
 }
 
 /// setrlimit(2) resources; the raw values are the kernel's.
@@ -74,11 +79,15 @@ extension PlanStep {
     switch self {
     case .privateMounts: JOBLET_OP_PRIVATE_MOUNTS.rawValue
     case .loopback: JOBLET_OP_LOOPBACK.rawValue
-    case .hostname: JOBLET_OP_HOSTNAME.rawValue
     case .root: JOBLET_OP_ROOT.rawValue
     case .bind: JOBLET_OP_BIND.rawValue
     case .tmpfs: JOBLET_OP_TMPFS.rawValue
     case .devices: JOBLET_OP_DEVICES.rawValue
+    case .mountPoint: JOBLET_OP_MOUNT_POINT.rawValue
+    case .symlink: JOBLET_OP_SYMLINK.rawValue
+    case .terminals: JOBLET_OP_TERMINALS.rawValue
+    case .workspace: JOBLET_OP_WORKSPACE.rawValue
+    case .facts: JOBLET_OP_FACTS.rawValue
     case .proc: JOBLET_OP_PROC.rawValue
     case .mask: JOBLET_OP_MASK.rawValue
     case .readOnlyPath: JOBLET_OP_READ_ONLY_PATH.rawValue
@@ -99,6 +108,7 @@ extension PlanStep {
     case .dropCapabilities: JOBLET_OP_CAPABILITIES.rawValue
     case .noNewPrivileges: JOBLET_OP_NO_NEW_PRIVILEGES.rawValue
     case .seccomp: JOBLET_OP_SECCOMP.rawValue
+    case .jobSeccomp: JOBLET_OP_JOB_SECCOMP.rawValue
     case .closeDescriptors: JOBLET_OP_CLOSE.rawValue
     case .environment: JOBLET_OP_ENVIRONMENT.rawValue
     case .exec: JOBLET_OP_EXEC.rawValue
@@ -115,11 +125,15 @@ extension PlanStep: CustomStringConvertible {
     switch self {
     case .privateMounts: "private mounts"
     case .loopback: "loopback interface"
-    case .hostname(let name): "host name \(name)"
     case .root: "root file system"
     case .bind(let source, let target, _): "mount \(source) at \(target)"
-    case .tmpfs(let target, _, _): "mount tmpfs at \(target)"
+    case .tmpfs(let target, _, _, _): "mount tmpfs at \(target)"
     case .devices: "/dev"
+    case .mountPoint(let path): "make the directory \(path)"
+    case .symlink(let path, let content): "link \(path) to \(content)"
+    case .terminals: "mount devpts at /dev/pts"
+    case .workspace(let target): "mount the workspace at \(target)"
+    case .facts(let target): "mount the job's facts at \(target)"
     case .proc: "/proc"
     case .mask(let path): "mask \(path)"
     case .readOnlyPath(let path): "make \(path) read-only"
@@ -140,6 +154,7 @@ extension PlanStep: CustomStringConvertible {
     case .dropCapabilities: "drop capabilities"
     case .noNewPrivileges: "no_new_privs"
     case .seccomp: "seccomp filter"
+    case .jobSeccomp: "the job's own seccomp filter"
     case .closeDescriptors: "close descriptors"
     case .environment: "environment"
     case .exec: "exec"

@@ -27,15 +27,17 @@ public struct SetupFailure: Hashable, Sendable {
     }
   }
 
-  /// The failed step in words: that of `plan` if it is at hand (it is not after a restart of exec), else its kind.
-  public func step(in plan: Plan?) -> String {
-    if let plan, plan.steps.indices.contains(index), plan.steps[index].op == op { return plan.steps[index].description }
+  /// The failed step in words: that of one of `plans` if it is at hand (it is not after a restart of exec), else its kind.
+  public func step(in plans: [Plan]) -> String {
+    for plan in plans where plan.steps.indices.contains(index) && plan.steps[index].op == op {
+      return plan.steps[index].description
+    }
     return SetupFailure.names[op] ?? "step \(index)"
   }
 
   private static let names: [UInt32: String] = [
     JOBLET_OP_PRIVATE_MOUNTS.rawValue: "private mounts", JOBLET_OP_LOOPBACK.rawValue: "loopback interface",
-    JOBLET_OP_HOSTNAME.rawValue: "host name", JOBLET_OP_ROOT.rawValue: "root file system",
+    JOBLET_OP_ROOT.rawValue: "root file system",
     JOBLET_OP_BIND.rawValue: "mount", JOBLET_OP_TMPFS.rawValue: "mount tmpfs", JOBLET_OP_DEVICES.rawValue: "/dev",
     JOBLET_OP_PROC.rawValue: "/proc", JOBLET_OP_MASK.rawValue: "mask a path",
     JOBLET_OP_READ_ONLY_PATH.rawValue: "make a path read-only", JOBLET_OP_FILE.rawValue: "write a file",
@@ -52,6 +54,10 @@ public struct SetupFailure: Hashable, Sendable {
     JOBLET_OP_EXEC.rawValue: "exec", JOBLET_OP_TIMEOUT.rawValue: "time-out",
     JOBLET_OP_INIT_IDS.rawValue: "joblet-init's user",
     JOBLET_OP_INIT_SECCOMP.rawValue: "joblet-init's seccomp filter", JOBLET_OP_READ_PLAN.rawValue: "read the plan",
-    JOBLET_OP_CLONE_PAYLOAD.rawValue: "clone the payload", JOBLET_OP_SUPERVISE.rawValue: "supervise",
+    JOBLET_OP_MOUNT_POINT.rawValue: "make a directory", JOBLET_OP_SYMLINK.rawValue: "make a symbolic link",
+    JOBLET_OP_TERMINALS.rawValue: "mount devpts", JOBLET_OP_WORKSPACE.rawValue: "mount the workspace",
+    JOBLET_OP_FACTS.rawValue: "mount the job's facts", JOBLET_OP_JOB_SECCOMP.rawValue: "the job's own seccomp filter",
+    JOBLET_OP_READ_JOB_PLAN.rawValue: "read the job's plan", JOBLET_OP_CLONE_PAYLOAD.rawValue: "clone the payload",
+    JOBLET_OP_SUPERVISE.rawValue: "supervise",
   ]
 }

@@ -15,10 +15,10 @@ extension PlanStep {
   /// The note of the step's kind.
   public var note: StepNote {
     switch self {
-    case .privateMounts, .loopback, .hostname, .root, .bind, .tmpfs, .devices, .proc, .mask, .readOnlyPath, .file,
-      .pivot, .readOnlyRoot:
-      rootNote
-    case .landlockRules, .landlockAllow, .landlock, .violations, .seccomp, .initSeccomp: confinementNote
+    case .root, .bind, .devices, .file, .mountPoint, .symlink, .pivot, .readOnlyRoot: templateNote
+    case .privateMounts, .loopback, .tmpfs, .terminals, .proc, .mask, .readOnlyPath, .workspace, .facts: rootNote
+    case .landlockRules, .landlockAllow, .landlock, .violations, .seccomp, .jobSeccomp, .initSeccomp:
+      confinementNote
     case .cgroupNamespace, .standardStreams, .resourceLimit, .userNamespace, .ids, .keyring, .directory,
       .dropCapabilities, .noNewPrivileges, .closeDescriptors, .environment, .exec:
       payloadNote
@@ -33,22 +33,9 @@ extension PlanStep {
         "mount_namespaces(7), mount(2) MS_PRIVATE", "later: mounts made before it appear on the host, and stay there")
     case .loopback:
       StepNote("netdevice(7), network_namespaces(7)", "after host root is given up: the interface can't be brought up")
-    case .hostname: StepNote("sethostname(2), uts_namespaces(7)", "left out: the job sees the host's name")
-    case .root:
-      StepNote("tmpfs(5), pivot_root(2)", "after the binds: they would be mounted in the host's tree and covered by it")
-    case .bind(_, _, let options) where options.contains(.idMapped):
-      StepNote(
-        "mount_setattr(2) MOUNT_ATTR_IDMAP, Documentation/filesystems/idmappings.rst",
-        "left out: files of the job belong to another host user each time, or to nobody")
-    case .bind:
-      StepNote(
-        "open_tree(2) OPEN_TREE_CLONE, mount_setattr(2), move_mount(2)",
-        "attributes after the mount is in place: an instant in which host files can be written")
     case .tmpfs: StepNote("tmpfs(5)", "without size and inode bounds: the job fills the host's memory")
-    case .devices:
-      StepNote(
-        "null(4), random(4), pts(4), Documentation/filesystems/devpts.rst",
-        "before the root: nodes in the host's tree; after the pivot and its read-only mark: nowhere to make them")
+    case .terminals:
+      StepNote("pts(4), Documentation/filesystems/devpts.rst", "left out: no terminals; not new: those of other jobs")
     case .proc:
       StepNote(
         "proc(5) hidepid=, pid_namespaces(7)",
@@ -62,8 +49,33 @@ extension PlanStep {
       StepNote(
         "proc(5); OCI runtime specification, readonlyPaths",
         "left out: settings of the host's kernel that ask for no capability can be written")
+    case .workspace:
+      StepNote(
+        "move_mount(2), mount_setattr(2) MOUNT_ATTR_IDMAP, Documentation/filesystems/idmappings.rst",
+        "not through the job's ID map: its files belong to another host user each time, or to nobody")
+    default:
+      StepNote("move_mount(2), hosts(5), hostname(5)", "writable: the job changes what its /etc says")
+    }
+  }
+
+  private var templateNote: StepNote {
+    switch self {
+    case .root:
+      StepNote("tmpfs(5), pivot_root(2)", "after the binds: they would be mounted in the host's tree and covered by it")
+    case .bind:
+      StepNote(
+        "open_tree(2) OPEN_TREE_CLONE, mount_setattr(2), move_mount(2)",
+        "attributes after the mount is in place: an instant in which host files can be written")
+    case .devices:
+      StepNote(
+        "null(4), random(4), tty(4)",
+        "before the root: nodes in the host's tree; after the pivot and its read-only mark: nowhere to make them")
     case .file:
       StepNote("passwd(5), hosts(5), nsswitch.conf(5)", "after the root is read-only: it can't be written any more")
+    case .mountPoint: StepNote("mkdir(2)", "after the root is read-only: there is nothing to mount on")
+    case .symlink:
+      StepNote(
+        "symlink(7), hosts(5), hostname(5)", "left out: /etc has no name of the job; the file itself is each job's")
     case .pivot:
       StepNote("pivot_root(2), umount2(2) MNT_DETACH", "before the mounts: the host's files they come from are gone")
     default:
@@ -90,6 +102,8 @@ extension PlanStep {
       StepNote(
         "seccomp(2), Documentation/userspace-api/seccomp_filter.rst",
         "earlier: it refuses the steps above; after the exec: the job has run without it")
+    case .jobSeccomp:
+      StepNote("seccomp(2)", "on top of the node's filter: the stricter answer holds, so it can only refuse more")
     default: StepNote("seccomp(2)", "earlier: it kills joblet-init at the steps above")
     }
   }
@@ -101,7 +115,7 @@ extension PlanStep {
         "cgroup_namespaces(7), clone(2) CLONE_INTO_CGROUP",
         "as a flag of the clone: the job's root cgroup would be joblet-init's, not its own")
     case .standardStreams:
-      StepNote("setsid(2), pipe(7), dup2(2)", "after the descriptors are closed: there is nothing to connect")
+      StepNote("pipe(7), dup2(2)", "after the descriptors are closed: there is nothing to connect")
     case .resourceLimit: StepNote("setrlimit(2), core(5)", "after the IDs: a hard limit can't be raised any more")
     case .userNamespace:
       StepNote("setns(2), user_namespaces(7)", "after the IDs: without CAP_SYS_ADMIN the namespace can't be entered")
@@ -146,11 +160,12 @@ extension PlanStep {
   /// all: mask them before the plan is made.
   public var details: [String] {
     switch self {
-    case .root(_, let size), .devices(let size): ["\(size) bytes"]
+    case .root(_, let size): ["\(size) bytes"]
     case .bind(_, _, let options): options.names
-    case .tmpfs(_, let size, let mode): ["\(size) bytes", "mode \(String(mode, radix: 8))"]
+    case .tmpfs(_, let size, let mode, let options):
+      ["\(size) bytes", "mode \(String(mode, radix: 8))"] + (options.contains(.noExec) ? ["noexec"] : [])
     case .file(_, let content, let mode): ["\(content.utf8.count) bytes", "mode \(String(mode, radix: 8))"]
-    case .violations(let program), .seccomp(let program), .initSeccomp(let program):
+    case .violations(let program), .seccomp(let program), .jobSeccomp(let program), .initSeccomp(let program):
       ["\(program.instructionCount) BPF instructions"]
     case .landlockRules(let handled, let scoped):
       ["handled 0x\(String(handled.rawValue, radix: 16))", "scoped 0x\(String(scoped, radix: 16))"]
@@ -160,7 +175,8 @@ extension PlanStep {
     case .environment(let values), .exec(let values): values
     case .timeout(let after, let grace): ["after \(after)", "grace \(grace)"]
     case .initIDs(let id): ["user \(id)"]
-    case .privateMounts, .loopback, .hostname, .proc, .mask, .readOnlyPath, .pivot, .readOnlyRoot, .cgroupNamespace,
+    case .privateMounts, .loopback, .devices, .mountPoint, .symlink, .terminals, .workspace, .facts, .proc, .mask,
+      .readOnlyPath, .pivot, .readOnlyRoot, .cgroupNamespace,
       .userNamespace, .ids, .keyring, .directory, .dropCapabilities, .noNewPrivileges, .landlock, .closeDescriptors:
       []
     }
@@ -172,7 +188,6 @@ extension BindOptions {
     var names = ["nosuid", "nodev"]
     if contains(.readOnly) { names.append("read-only") }
     if contains(.noExec) { names.append("noexec") }
-    if contains(.idMapped) { names.append("ID-mapped") }
     if contains(.optional) { names.append("left out if absent") }
     return names
   }

@@ -25,11 +25,12 @@ package enum AdoptionDecision: Hashable, Sendable, CaseIterable {
   case drain
   /// Its PID 1 reported: decide the end from the ring.
   case collect
-  /// It lives: go on supervising.
+  /// It had the go and lives: go on supervising.
   case supervise
   /// It had the go and its PID 1 is gone without a report.
   case lost
-  /// It waits for a slot, or its start was cut off before the go, so its command certainly did not run: clean up and queue.
+  /// It waits for a slot, or its start was cut off before the go, so its command certainly did not run: clean up and queue. Its
+  /// sandbox may live; but whether it has the job's whole plan only the exec before knew.
   case requeue
 
   package init(_ facts: AdoptionFacts) {
@@ -39,7 +40,7 @@ package enum AdoptionDecision: Hashable, Sendable, CaseIterable {
       self = .requeue
     } else if facts.phase == .ended {
       self = .collect
-    } else if facts.isInitAlive {
+    } else if facts.isInitAlive, facts.hasGo {
       self = .supervise
     } else if facts.hasGo || (facts.phase ?? .new) >= .running {
       self = .lost

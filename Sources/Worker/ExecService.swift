@@ -51,6 +51,7 @@ public struct ExecService: Service {
     let adopted = try await supervisor.adopt()
     // After the adoption, which marks the ID ranges that are taken.
     node.launcher.namespaces.fill()
+    node.sandboxes.open()
     await supervisor.sweepWorkspaces()
     await supervisor.connect()
     logger.info("supervising", metadata: ["adopted": "\(adopted)", "state": "\(paths.stateDirectory)"])
@@ -59,9 +60,15 @@ public struct ExecService: Service {
     let manager = context.manager
     manager.ready(await supervisor.statusSentence)
     await supervisor.setStatusHandler { manager.status($0) }
-    try await serve(supervisor)
-    await supervisor.close()
-    withExtendedLifetime(node.lock) {}
+    do {
+      try await serve(supervisor)
+    } catch {
+      await supervisor.close()
+      // Jobs go on; sandboxes that wait for one would wait for nobody.
+      try await preparing.run { node.sandboxes.close() }
+      withExtendedLifetime(node.lock) {}
+      throw error
+    }
   }
 
   /// The gate holds new jobs and `READY=1`; the jobs that were adopted are supervised meanwhile.

@@ -1,53 +1,61 @@
 import Cgroups
-import FoundationEssentials
 import Glibc
-import JobletConfig
 import JobletModel
 import LinuxKernel
 import Sandbox
 
-/// joblet-init of one job, as a class because a job shares it between threads.
-package final class InitProcess: Sendable {
-  package let handle: ProcessHandle
-  init(_ handle: consuming ProcessHandle) { self.handle = handle }
-}
-
-/// A job whose joblet-init was cloned.
+/// A job that has its sandbox.
 struct LaunchedJob: Sendable {
   var process: InitProcess
   var files: JobFiles
   var firstID: UInt32
-  var plan: Plan
+  /// The name of its cgroup.
+  var cgroup: String
+  /// To name a failed step; without the values of the environment.
+  var plans: [Plan]
+}
+
+/// What became of a launch. With a `problem` the job can't start; it may have a sandbox all the same, which has to be removed.
+struct LaunchOutcome: Sendable {
+  var job: LaunchedJob?
+  var problem: SetupProblem?
 }
 
 /// What every launch needs, made once at start. Everything here blocks: it runs on threads kept for it.
 package struct JobLauncher: Sendable {
-  let spawner: SharedSpawner
+  let sandboxes: any SandboxSource
   let cgroups: CgroupRoot
   let namespaces: NamespaceStock
   let settings: SandboxSettings
   let filters: SeccompFilters
   let workspaces: Workspaces
-  let ringSize: Int
-  let maxRecords: Int
+  /// What a sandbox does before it has a job.
+  let sandboxPlan: Plan
+  private let hostNames: OwnHostName
 
   package init(
-    spawner: SharedSpawner, cgroups: CgroupRoot, namespaces: NamespaceStock, settings: SandboxSettings,
-    filters: SeccompFilters, workspaces: Workspaces, ringSize: Int, maxRecords: Int
-  ) {
-    self.spawner = spawner
+    sandboxes: any SandboxSource, cgroups: CgroupRoot, namespaces: NamespaceStock, settings: SandboxSettings,
+    filters: SeccompFilters, workspaces: Workspaces
+  ) throws {
+    self.sandboxes = sandboxes
     self.cgroups = cgroups
     self.namespaces = namespaces
     self.settings = settings
     self.filters = filters
     self.workspaces = workspaces
-    self.ringSize = ringSize
-    self.maxRecords = maxRecords
+    sandboxPlan = try Plan.sandbox(settings, filters: filters)
+    hostNames = try OwnHostName()
   }
 
   package final class SharedSpawner: Sendable {
     let spawner: InitSpawner
     package init(_ spawner: consuming InitSpawner) { self.spawner = spawner }
+  }
+
+  /// exec's own uts namespace.
+  private final class OwnHostName: Sendable {
+    let namespace: Namespace
+    init() throws(Errno) { namespace = try .open(.hostName, of: getpid()) }
   }
 
   /// What a job is made from.
@@ -56,73 +64,65 @@ package struct JobLauncher: Sendable {
     /// With the real values of its secrets.
     var request: JobRequest
     /// Those of the request in the kernel's units.
-    var limits: CgroupLimits
+    var limits: Result<CgroupLimits, SetupProblem>
     var timeout: Duration?
+    /// The job's record now, encoded.
+    var record: [UInt8]
     var directory: JobStateDirectory
-    /// Made at admission; nil for a job that waited in the queue.
-    var files: JobFiles?
+    /// It has a state directory already, for it had to wait.
+    var isThere: Bool
+    /// Nobody stores what it does.
+    var isLive: Bool
   }
 
-  /// Makes everything the job needs, in the order of its cost if it fails, and clones joblet-init last.
-  ///
-  /// A failure gives back what was made, except the workspace and the cgroup's directories, which the teardown removes as
-  /// for any job.
-  func launch(_ order: Order) throws(SetupProblem) -> LaunchedJob {
-    let files = try step("ring") {
-      try order.files ?? JobFiles(creating: order.directory, ringSize: ringSize, maxRecords: maxRecords)
-    }
-    let namespace = try namespaces.take()
+  /// Takes a sandbox for a job and makes it the job's: state directory first, which admits the job; then all that it has to have
+  /// before its go. Its command can't run before that.
+  /// - Throws: what keeps the job from being admitted; then nothing of it is left. Anything later is the outcome's problem.
+  func launch(_ order: Order) throws -> LaunchOutcome {
+    let sandbox: PreparedSandbox
     do {
-      let plan = try makePlan(order)
-      let cgroup = JobCgroup(root: cgroups, name: "\(order.job)")
-      try step("cgroup") { try cgroup.create(root: cgroups, limits: order.limits) }
-      try step("workspace") { try workspaces.make(order.job, uid: settings.runAs.uid, gid: settings.runAs.gid) }
-      let process = try step("joblet-init") { try spawn(plan, cgroup, files, namespace) }
-      try step("launch note") { try writeDown(process, namespace.firstID, order.directory) }
-      return LaunchedJob(process: process, files: files, firstID: namespace.firstID, plan: plan)
+      sandbox = try sandboxes.take()
     } catch {
-      // Nothing with these IDs was started: a payload waits for the go, which never comes, and the workspace is empty.
-      namespaces.giveBack(namespace.firstID)
+      if !order.isThere {
+        // No room for its output: a refusal, and whoever asked may ask elsewhere.
+        if ["ring", "state directory"].contains(error.step) { throw error }
+        try order.directory.create(request: order.request, record: order.record, isLive: order.isLive)
+      }
+      return LaunchOutcome(problem: error)
+    }
+    do {
+      try sandbox.directory.writeJob(request: order.request, record: order.record, isLive: order.isLive)
+      try sandbox.directory.become(order.directory, exists: order.isThere)
+    } catch {
+      sandboxes.discard(sandbox)
       throw error
     }
-  }
-
-  private func makePlan(_ order: Order) throws(SetupProblem) -> Plan {
+    var launched = LaunchedJob(
+      process: sandbox.process, files: sandbox.files, firstID: sandbox.firstID, cgroup: "\(sandbox.name)",
+      plans: [sandboxPlan])
     do {
-      return try Plan(
-        request: order.request, id: order.job, timeout: order.timeout,
-        workspace: "\(workspaces.path)/\(order.job)/work",
-        settings: settings, filters: filters)
+      launched.plans.append(try claim(sandbox, order))
+      return LaunchOutcome(job: launched)
     } catch {
-      throw SetupProblem(step: "plan", message: "\(error)")
+      return LaunchOutcome(job: launched, problem: error)
     }
   }
 
-  private func spawn(
-    _ plan: Plan, _ cgroup: JobCgroup, _ files: JobFiles, _ namespace: JobNamespace
-  ) throws -> InitProcess {
-    let memory = try FileDescriptor.sealedMemory(named: "joblet-plan", plan.encoded())
-    let pay = try cgroup.payLeaf.open()
-    let payKill = try cgroup.openPayKill()
-    let initLeaf = try cgroup.initLeaf.open()
-    return InitProcess(
-      try spawner.spawner.spawn(
-        InitDescriptors(
-          plan: memory.raw, ring: files.ring.descriptor, dataFifo: files.data.descriptor.raw,
-          spaceFifo: files.space.descriptor.raw, userNamespace: namespace.namespace.descriptor.raw,
-          payCgroup: pay.raw, payKill: payKill.raw),
-        cgroup: initLeaf.raw))
-  }
-
-  /// A process that can't be found again after a restart must not live.
-  private func writeDown(_ process: InitProcess, _ firstID: UInt32, _ directory: JobStateDirectory) throws {
-    do {
-      try directory.saveLaunch(
-        LaunchNote(pid: process.handle.pid, startTime: try process.handle.startTime(), firstID: firstID))
-    } catch {
-      try process.handle.send(signal: SIGKILL)
-      _ = try process.handle.wait()
-      throw error
+  /// - Returns: the job's plan, without the values of its environment.
+  private func claim(_ sandbox: PreparedSandbox, _ order: Order) throws(SetupProblem) -> Plan {
+    try step("workspace") { try workspaces.rename("\(sandbox.name)", to: order.job) }
+    // Before the go, and not while the job runs: it must not have an instant without them.
+    let limits = try order.limits.get()
+    try step("cgroup") { try JobCgroup(root: cgroups, name: "\(sandbox.name)").apply(limits, root: cgroups) }
+    try step("host name") {
+      try sandbox.hostNames.setHostName(Plan.hostName(of: order.job), from: hostNames.namespace)
+    }
+    try step("facts") { try order.directory.writeFacts(Plan.facts(of: order.job)) }
+    return try step("plan") {
+      let plan = try Plan.job(order.request, timeout: order.timeout, settings: settings, filters: filters)
+      // joblet-init trusts it only once it is sealed: afterwards nobody changes it, exec included.
+      try sandbox.jobPlan.fillAndSeal(plan.encoded())
+      return Plan(steps: plan.steps.map { if case .environment = $0 { .environment([]) } else { $0 } })
     }
   }
 

@@ -33,12 +33,14 @@ package struct JobMeter: Sendable {
 
   package init(cgroups: CgroupRoot) { self.cgroups = cgroups }
 
-  /// - Parameter process: its joblet-init, which holds the network namespace; nil if it is gone.
-  package func measure(_ job: JobID, process: InitProcess?) -> Measurement {
+  /// - Parameters:
+  ///   - cgroup: the name of the job's.
+  ///   - process: its joblet-init, which holds the network namespace; nil if it is gone.
+  package func measure(cgroup: String, process: InitProcess?) -> Measurement {
     var problems: [String] = []
     let clock = JobMeter.clock()
     let time = Timestamp.now()
-    let figures = JobCgroup(root: cgroups, name: "\(job)").figures(problems: &problems)
+    let figures = JobCgroup(root: cgroups, name: cgroup).figures(problems: &problems)
     var network: NetworkCounters?
     do { network = try process?.handle.networkCounters() } catch { problems.append("\(error)") }
     return Measurement(time: time, clock: clock, figures: figures, network: network, problems: problems)

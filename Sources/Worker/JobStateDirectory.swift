@@ -2,6 +2,7 @@ import FoundationEssentials
 import Glibc
 import JobletModel
 import LinuxKernel
+import Sandbox
 
 /// What was written down about a job's PID 1, to find it again.
 package struct LaunchNote: Codable, Hashable, Sendable {
@@ -10,17 +11,21 @@ package struct LaunchNote: Codable, Hashable, Sendable {
   package var startTime: UInt64
   /// The first of the job's host IDs.
   package var firstID: UInt32
+  /// The name of its cgroup. Nil in a note of an earlier version: the job's ID.
+  package var cgroup: String?
 
   enum CodingKeys: String, CodingKey {
     case pid
     case startTime = "start_time"
     case firstID = "first_id"
+    case cgroup
   }
 
-  package init(pid: Int32, startTime: UInt64, firstID: UInt32) {
+  package init(pid: Int32, startTime: UInt64, firstID: UInt32, cgroup: String? = nil) {
     self.pid = pid
     self.startTime = startTime
     self.firstID = firstID
+    self.cgroup = cgroup
   }
 }
 
@@ -34,32 +39,73 @@ package struct LaunchNote: Codable, Hashable, Sendable {
 /// | `record` | the newest record (JSON), as persist gets it | the end |
 /// | `launch` | ``LaunchNote`` (JSON) | the end |
 /// | `ring`, `data`, `space` | the output | the end |
+/// | `facts/` | ``Plan/facts(of:)``: what the job sees in `/run/joblet` | the end |
 /// | `metrics` | the samples persist has not acknowledged, and the newest (``MetricSeries``) | the end |
 /// | `live` | empty: nobody stores what the job does, it was admitted with `ipc.enabled: false` | the end |
+///
+/// That of a sandbox without a job is `/run/joblet/prepared/<sandbox>/` and has only `launch`, the output's files and `facts/`; it
+/// becomes the job's by a rename.
 package struct JobStateDirectory: Sendable {
   package let path: String
 
+  /// - Parameter job: a job, or a sandbox without one.
   package init(root: String, job: JobID) { path = "\(root)/\(job)" }
 
   package var ring: String { "\(path)/ring" }
   package var dataFifo: String { "\(path)/data" }
   package var spaceFifo: String { "\(path)/space" }
+  package var facts: String { "\(path)/facts" }
 
   /// Makes the directory and writes what starts the job; the values of `request.secretEnv` are real here.
   package func create(request: JobRequest, record: [UInt8], isLive: Bool = false) throws {
     try Kernel.call("mkdir", path) { mkdir(path, 0o700) }
     do {
-      if isLive { try write("live", []) }
-      if !request.secretEnv.isEmpty { try write("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
-      var masked = request
-      masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
-      try write("request", Array(try JSONEncoder().encode(masked)))
-      // The record last: a directory without one is a job that was never admitted.
-      try write("record", record)
+      try writeJob(request: request, record: record, isLive: isLive)
     } catch {
       remove()
       throw error
     }
+  }
+
+  /// Writes what starts the job; the values of `request.secretEnv` are real here.
+  package func writeJob(request: JobRequest, record: [UInt8], isLive: Bool) throws {
+    if isLive { try write("live", []) }
+    if !request.secretEnv.isEmpty { try write("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
+    var masked = request
+    masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
+    try write("request", Array(try JSONEncoder().encode(masked)))
+    // The record last: a directory without one is a job that was never admitted.
+    try write("record", record)
+  }
+
+  /// Makes the directory of a sandbox that has no job yet.
+  package func createForSandbox() throws(Errno) {
+    try Kernel.call("mkdir", path) { mkdir(path, 0o700) }
+    // Seen inside the job, by users that nobody knows yet.
+    try Kernel.call("mkdir", facts) { mkdir(facts, 0o755) }
+    try Kernel.call("chmod", facts) { chmod(facts, 0o755) }
+  }
+
+  /// Writes the job's facts. Nothing of the job runs yet, so nobody sees a file half written.
+  package func writeFacts(_ files: [(name: String, content: String)]) throws(Errno) {
+    for (name, content) in files {
+      let file = try FileDescriptor.open(
+        "\(facts)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o644)
+      let raw = file.raw
+      try Kernel.call("fchmod", name) { fchmod(raw, 0o644) }
+      try file.writeAll(Array(content.utf8))
+    }
+  }
+
+  /// Becomes `job`'s: in one step, so that after a crash there is a whole job or none.
+  /// - Parameter exists: the job has a directory already, for it had to wait; that one goes.
+  package func become(_ job: JobStateDirectory, exists: Bool) throws(Errno) {
+    guard exists else {
+      try Kernel.call("rename", job.path) { rename(path, job.path) }
+      return
+    }
+    try Kernel.exchange(path, job.path)
+    remove()
   }
 
   package func saveRecord(_ record: [UInt8]) throws(Errno) { try write("record", record) }
@@ -117,6 +163,7 @@ package struct JobStateDirectory: Sendable {
 
   /// Removes the directory. What can't be removed is found, and removed, at the next start.
   package func remove() {
+    removeFacts()
     for name in ["record", "request", "secret", "launch", "ring", "data", "space", "metrics", "live"] {
       unlink("\(path)/\(name)")
       unlink("\(path)/.\(name)")
@@ -126,10 +173,16 @@ package struct JobStateDirectory: Sendable {
 
   /// What a launch left that did not come to its go, so that a new one can start afresh.
   package func removeLaunch() {
+    removeFacts()
     for name in ["launch", "ring", "data", "space"] { unlink("\(path)/\(name)") }
   }
 
-  /// The jobs that have a directory.
+  private func removeFacts() {
+    for name in Plan.factNames { unlink("\(facts)/\(name)") }
+    rmdir(facts)
+  }
+
+  /// The jobs (or sandboxes) that have a directory.
   package static func jobs(root: String) throws(Errno) -> [JobID] {
     guard let handle = opendir(root) else { throw Errno(errno, "opendir", root) }
     defer { closedir(handle) }

@@ -87,12 +87,24 @@ extension JobSupervisor {
           metadata: ["job": "\(job.id)", "first_id": "\(note.firstID)"])
       }
     }
+    // After the IDs are marked, and before any new sandbox is made.
+    try await removeLeftovers(of: found)
     // Those that live first: their supervision must not wait behind a removal, which can be slow.
     for job in found where AdoptionDecision(job.facts) != .requeue { try await adopt(job) }
     for job in found where AdoptionDecision(job.facts) == .requeue { try await adopt(job) }
     for (id, error) in broken { await abandon(id, error) }
     try await removeStrayCgroups()
     return found.count
+  }
+
+  /// The sandboxes that waited for a job when the exec before ended: whether they are whole nobody knows, and new ones are cheap.
+  private func removeLeftovers(of found: [FoundJob]) async throws {
+    let claimed = Set(found.compactMap { $0.launch?.cgroup })
+    let (root, teardown, namespaces, logger) = (settings.preparedRoot, teardown, launcher.namespaces, logger)
+    try await removing.run {
+      try SandboxStock.removeLeftovers(
+        in: root, claimed: claimed, teardown: teardown, namespaces: namespaces, logger: logger)
+    }
   }
 
   private func adopt(_ found: FoundJob) async throws {
@@ -102,7 +114,6 @@ extension JobSupervisor {
       switch decision {
       case .drain: .draining
       case .requeue: .queued
-      case .supervise where !found.facts.hasGo: .initializing
       case .supervise, .collect, .lost: .running
       }
     let stopping = found.files.map { $0.ring.load32(RingLayout.Field.stopIntent) != 0 } ?? false
@@ -112,9 +123,11 @@ extension JobSupervisor {
       record: found.record,
       machine: JobStateMachine(
         state: state, isStopping: stopping,
-        freezer: decision == .supervise ? foundFreezer(found.id, found.record.status) : .thawed), isLive: found.isLive)
+        freezer: decision == .supervise
+          ? foundFreezer(found.launch?.cgroup ?? "\(found.id)", found.record.status) : .thawed), isLive: found.isLive)
+    if let cgroup = found.launch?.cgroup { job.cgroup = cgroup }
     if decision == .requeue {
-      try await requeue(job, firstID: found.launch?.firstID)
+      try await requeue(job, found)
       // Its cancellation was under way.
       if stopping { apply(.stopRequested(grace: .zero), to: job) }
       return
@@ -143,10 +156,8 @@ extension JobSupervisor {
       // What its followers had not read went with the exec that is gone.
       if job.isLive { letGo(job.id) }
     case .supervise:
-      if found.facts.hasGo {
-        startSampling(job, after: spreadDelay(job))
-        watchTimeout(job)
-      }
+      startSampling(job, after: spreadDelay(job))
+      watchTimeout(job)
       // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
       // Before the first look at the ring: that may find `ready`, and must not give the go to a job that is canceled.
       if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
@@ -174,11 +185,14 @@ extension JobSupervisor {
   }
 
   /// Its command certainly did not run: what its launch left goes, and it starts afresh when there is a slot.
-  private func requeue(_ job: SupervisedJob, firstID: UInt32?) async throws {
+  private func requeue(_ job: SupervisedJob, _ found: FoundJob) async throws {
     let (id, directory, teardown, isStoring) = (job.id, job.directory, teardown, settings.isStoring)
+    let cgroup = job.cgroup
     do {
       try await removing.run {
-        try teardown.remove(id, process: nil)
+        try teardown.remove(id, cgroup: cgroup, process: nil)
+        // The crash may have come before its workspace was given the job's name.
+        if let sandbox = JobID(cgroup) { try teardown.workspaces.remove(sandbox, after: .zero) }
         directory.removeLaunch()
         if isStoring { try directory.makeStored() }
       }
@@ -196,11 +210,20 @@ extension JobSupervisor {
       return
     }
     // The next launch takes a range of its own.
-    if let firstID { launcher.namespaces.giveBack(firstID) }
+    if let firstID = found.launch?.firstID { launcher.namespaces.giveBack(firstID) }
+    job.cgroup = "\(id)"
     jobs[id] = job
     if !job.isLive { link.add(job.feed) }
     queue.adoptWaiting(id)
-    if job.record.status == .queued { publish(job) } else { change(job) { $0.status = .queued } }
+    if job.record.status == .queued {
+      publish(job)
+    } else {
+      change(job) {
+        $0.status = .queued
+        // It may say `started`, and was not.
+        $0.startedAt = nil
+      }
+    }
   }
 
   /// A state directory that can't be read: nothing can be said of the job, and it must not run on unseen.
@@ -210,7 +233,7 @@ extension JobSupervisor {
     let (directory, teardown, logger) = (JobStateDirectory(root: settings.stateRoot, job: id), teardown, logger)
     removing.submit {
       do {
-        try teardown.remove(id, process: nil)
+        try teardown.remove(id, cgroup: "\(id)", process: nil)
         directory.remove()
       } catch {
         logger.error("what a broken job left could not be removed", metadata: ["job": "\(id)", "error": "\(error)"])
@@ -220,12 +243,12 @@ extension JobSupervisor {
 
   /// Cgroups of jobs that nothing else knows of: a crash between two steps of a removal leaves them.
   private func removeStrayCgroups() async throws {
-    let (teardown, logger, known) = (teardown, logger, Set(jobs.keys))
+    let (teardown, logger, known) = (teardown, logger, Set(jobs.values.map(\.cgroup)))
     let names = try launcher.cgroups.jobNames()
     removing.submit {
       for name in names {
-        guard let id = JobID(name), !known.contains(id) else { continue }
-        do { try teardown.remove(id, process: nil) } catch {
+        guard let id = JobID(name), !known.contains(name) else { continue }
+        do { try teardown.remove(id, cgroup: name, process: nil) } catch {
           logger.error("a stray cgroup could not be removed", metadata: ["cgroup": "\(name)", "error": "\(error)"])
         }
       }

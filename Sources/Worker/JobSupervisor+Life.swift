@@ -58,7 +58,7 @@ extension JobSupervisor {
       tellTrace(job)
       apply(.reported, to: job)
     case .running:
-      job.plan = nil  // the command runs: no step can fail any more
+      job.plans = []  // the command runs: no step can fail any more
       tellTrace(job)
     case .new, nil: break
     }
@@ -93,9 +93,9 @@ extension JobSupervisor {
 
   func collect(_ job: SupervisedJob) {
     stopSampling(job)
-    let (id, process) = (job.id, job.process)
+    let (id, cgroup, process) = (job.id, job.cgroup, job.process)
     ending.submit { [self] in
-      let facts = teardown.collect(id, process: process)
+      let facts = teardown.collect(cgroup: cgroup, process: process)
       loop.post { self.assumeIsolated { $0.collected(id, facts) } }
     }
   }
@@ -131,7 +131,7 @@ extension JobSupervisor {
       job.facts.report = report
       if case .setup(let step, let error) = report.end {
         job.facts.setup = SetupProblem(
-          SetupFailure(setupStep: step, setupErrno: error), plan: job.plan, command: job.record.command)
+          SetupFailure(setupStep: step, setupErrno: error), plans: job.plans, command: job.record.command)
       }
     } catch {
       job.facts.fault = "\(error)"
@@ -169,11 +169,11 @@ extension JobSupervisor {
       loop.unwatch(fd: process.handle.descriptor.raw, token: token)
       job.processToken = nil
     }
-    let (id, process, firstID) = (job.id, job.process, job.firstID)
+    let (id, cgroup, process, firstID) = (job.id, job.cgroup, job.process, job.firstID)
     let keep = job.record.status == .failed ? settings.keepFailedWorkspace : settings.keepWorkspace
     removing.submit { [self] in
       do {
-        try teardown.remove(id, process: process, keep: keep)
+        try teardown.remove(id, cgroup: cgroup, process: process, keep: keep)
         if let firstID { launcher.namespaces.giveBack(firstID) }
         loop.post { self.assumeIsolated { $0.tornDown(id) } }
       } catch {
@@ -204,7 +204,10 @@ extension JobSupervisor {
   func sweepWorkspaces() {
     let known = Set(jobs.keys)
     let now = time(nil)
-    removing.submit { [teardown, logger] in teardown.sweep(known: known, at: now, logger: logger) }
+    let stateRoot = settings.stateRoot
+    removing.submit { [teardown, logger] in
+      teardown.sweep(known: known, at: now, stateRoot: stateRoot, logger: logger)
+    }
     loop.schedule(after: .seconds(60)) { [weak self] in
       self?.assumeIsolated { $0.sweepWorkspaces() }
     }
@@ -228,6 +231,12 @@ extension JobSupervisor {
 
   /// Changes a job's record and makes the change known: to its state directory, persist and whoever listens.
   func change(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
+    save(job, body)
+    publish(job)
+  }
+
+  /// Changes a job's record in its state directory alone; ``publish(_:)`` follows.
+  func save(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
     body(&job.record)
     job.record.version += 1
     do {
@@ -239,7 +248,6 @@ extension JobSupervisor {
         "a job's record could not be saved; a restart of joblet-exec would see an older one",
         metadata: ["job": "\(job.id)", "error": "\(error)"])
     }
-    publish(job)
   }
 
   /// Hands the record to persist and to whoever listens.
@@ -295,12 +303,12 @@ extension JobSupervisor {
 
 extension SetupProblem {
   /// A failed step of joblet-init in words.
-  init(_ failure: SetupFailure, plan: Plan?, command: String) {
+  init(_ failure: SetupFailure, plans: [Plan], command: String) {
     let name = Errno.name(of: failure.code)
     let text = Errno.text(of: failure.code)
     let sentence = text.prefix(1).lowercased() + text.dropFirst()
     self.init(
-      step: failure.isExec ? "exec" : failure.step(in: plan),
+      step: failure.isExec ? "exec" : failure.step(in: plans),
       message: failure.isExec ? "\(sentence): \(command) (\(name))" : "\(sentence) (\(name))",
       exitCode: failure.exitCode)
   }

@@ -45,9 +45,9 @@ extension JobSupervisor {
     // One look at a time: a host that is slow to answer gets fewer questions, not a queue of them.
     guard !job.isMeasuring, job.feed.metrics.wants(clock: JobMeter.clock()) else { return }
     job.isMeasuring = true
-    let (id, process) = (job.id, job.process)
+    let (id, cgroup, process) = (job.id, job.cgroup, job.process)
     sampling.submit { [self] in
-      let measurement = meter.measure(id, process: process)
+      let measurement = meter.measure(cgroup: cgroup, process: process)
       loop.post { self.assumeIsolated { $0.measured(id, measurement) } }
     }
   }

@@ -67,9 +67,9 @@ extension JobSupervisor {
     wakeWaiters(job, .state)
     guard !job.isFreezerBusy else { return }
     job.isFreezerBusy = true
-    let id = job.id
+    let (id, cgroup) = (job.id, job.cgroup)
     ending.submit { [self] in
-      let result = Result { try teardown.freeze(id, isFrozen) }
+      let result = Result { try teardown.freeze(cgroup: cgroup, isFrozen) }
       loop.post { self.assumeIsolated { $0.freezerWritten(id, isFrozen, result) } }
     }
   }
@@ -106,7 +106,7 @@ extension JobSupervisor {
   private func lookForFrozen(_ job: SupervisedJob, until deadline: ContinuousClock.Instant, pause: Duration) {
     guard job.machine.state == .running, job.machine.freezer == .freezing else { return }
     do {
-      if try teardown.isFrozen(job.id) { return apply(.frozen, to: job) }
+      if try teardown.isFrozen(cgroup: job.cgroup) { return apply(.frozen, to: job) }
     } catch {
       job.freezeProblem = "\(error)"
       return apply(.freezeFailed, to: job)
@@ -136,15 +136,16 @@ extension JobSupervisor {
   // MARK: After a restart
 
   /// What the exec before had asked of a job's freezer, by the kernel's file and the record.
-  func foundFreezer(_ id: JobID, _ status: JobStatus) -> JobStateMachine.Freezer {
+  func foundFreezer(_ cgroup: String, _ status: JobStatus) -> JobStateMachine.Freezer {
     do {
       // The same question for both: was the job frozen before its record said so, or thawed before?
-      if try teardown.isAskedToFreeze(id) { return .freezing }
+      if try teardown.isAskedToFreeze(cgroup: cgroup) { return .freezing }
       return status == .paused ? .thawing : .thawed
     } catch  where error.code == ENOENT {
       return .thawed  // without a cgroup there is no payload
     } catch {
-      logger.error("a job's freezer can't be read; it is set to run", metadata: ["job": "\(id)", "error": "\(error)"])
+      logger.error(
+        "a job's freezer can't be read; it is set to run", metadata: ["cgroup": "\(cgroup)", "error": "\(error)"])
       return .thawing
     }
   }

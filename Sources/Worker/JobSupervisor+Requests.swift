@@ -33,7 +33,7 @@ extension JobSupervisor {
     job.trace = trace
     job.trace?.note(.admitted)
     do {
-      job.files = try await prepare(job, withRing: decision == .start)
+      job.launched = try await prepare(job, start: decision == .start)
     } catch {
       queue.remove(id)
       startWaiting()
@@ -43,26 +43,20 @@ extension JobSupervisor {
     job.trace?.note(.stateWritten)
     jobs[id] = job
     if !job.isLive { link.add(job.feed) }
-    publish(job)
     // A job that had to wait may have got its slot while its state directory was made.
     if queue.isRunning(id) { apply(.slotGranted, to: job) }
+    // If it has started already, its newer record was published with that: one message less on the way to its go.
+    if job.record.version == record.version { publish(job) }
     return record
   }
 
-  /// Makes the state directory and, for a job that starts now, its ring: a full tmpfs is a refusal.
-  private func prepare(_ job: SupervisedJob, withRing: Bool) async throws -> JobFiles? {
-    let (directory, request, isLive) = (job.directory, job.request, job.isLive)
-    let (ringSize, maxRecords) = (settings.ringSize, settings.maxRecords)
-    let encoded = Array(try JSONEncoder().encode(job.record))
-    return try await launching.run {
-      try directory.create(request: request, record: encoded, isLive: isLive)
-      guard withRing else { return nil }
-      do {
-        return try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords)
-      } catch {
-        directory.remove()
-        throw error
-      }
+  /// Makes the state directory and, for a job that starts now, launches it with the same stroke.
+  private func prepare(_ job: SupervisedJob, start: Bool) async throws -> LaunchOutcome? {
+    let order = try order(job, isThere: false)
+    return try await launching.run { [launcher] in
+      if start { return try launcher.launch(order) }
+      try order.directory.create(request: order.request, record: order.record, isLive: order.isLive)
+      return nil
     }
   }
 

@@ -120,14 +120,14 @@ package actor JobSupervisor {
     case .freeze: setFreezer(job, true)
     case .thaw: setFreezer(job, false)
     case .publishFreezer: publishFreezer(job)
-    case .killPayload: inBackground(job.id, "kill the payload") { try $0.killPayload($1) }
+    case .killPayload: inBackground(job, "kill the payload") { try $0.killPayload(cgroup: $1) }
     case .startReportTimer: startTimer(job, settings.cleanupTimeout, .reportOverdue)
     case .cancelTimers: cancelTimers(job)
     case .killAll:
       // A cancellation is written down as a stop is: without it a restarted exec would find a job that never had its go, and
       // start it again.
       if job.machine.isCanceled { job.files?.ring.store32(RingLayout.Field.stopIntent, 1) }
-      inBackground(job.id, "kill the job") { try $0.kill($1) }
+      inBackground(job, "kill the job") { try $0.kill(cgroup: $1) }
     case .collect: collect(job)
     case .cancelQueued:
       job.facts.isCanceled = true
@@ -151,40 +151,60 @@ package actor JobSupervisor {
   }
 
   private func launch(_ job: SupervisedJob) {
-    if job.record.status == .queued { change(job) { $0.status = .initializing } }
-    let limits: CgroupLimits
-    do { limits = try settings.limits.cgroupLimits(job.request.limits) } catch {
-      // It was admitted by an exec that saw another disk.
-      job.facts.setup = error
-      return apply(.launchFailed, to: job)
+    if let outcome = job.launched {
+      job.launched = nil
+      return launched(job, outcome)
     }
-    let order = JobLauncher.Order(
-      job: job.id, request: job.request, limits: limits, timeout: job.timeout, directory: job.directory,
-      files: job.files)
+    if job.record.status == .queued { change(job) { $0.status = .initializing } }
     let id = job.id
-    launching.submit { [self] in
-      let result = Result<LaunchedJob, SetupProblem> { () throws(SetupProblem) in try launcher.launch(order) }
-      loop.post { self.assumeIsolated { $0.launched(id, result) } }
+    do {
+      let order = try order(job, isThere: true)
+      launching.submit { [self] in
+        let outcome: LaunchOutcome
+        do {
+          outcome = try launcher.launch(order)
+        } catch {
+          outcome = LaunchOutcome(problem: SetupProblem(step: "state directory", message: "\(error)"))
+        }
+        loop.post { self.assumeIsolated { $0.launched(id, outcome) } }
+      }
+    } catch {
+      launched(job, LaunchOutcome(problem: SetupProblem(step: "record", message: "\(error)")))
     }
   }
 
-  private func launched(_ id: JobID, _ result: Result<LaunchedJob, SetupProblem>) {
+  /// - Parameter isThere: the job has a state directory already.
+  func order(_ job: SupervisedJob, isThere: Bool) throws -> JobLauncher.Order {
+    // One that can't be held any more: the job was admitted by an exec that saw another disk.
+    let limits = Result { () throws(SetupProblem) in try settings.limits.cgroupLimits(job.request.limits) }
+    return JobLauncher.Order(
+      job: job.id, request: job.request, limits: limits, timeout: job.timeout,
+      record: Array(try JSONEncoder().encode(job.record)), directory: job.directory, isThere: isThere,
+      isLive: job.isLive)
+  }
+
+  private func launched(_ id: JobID, _ outcome: LaunchOutcome) {
     guard let job = jobs[id] else { return }
+    launched(job, outcome)
+  }
+
+  private func launched(_ job: SupervisedJob, _ outcome: LaunchOutcome) {
     // The plan holds the secrets now, in joblet-init's sealed copy; here nobody needs them any more.
     job.request.secretEnv = job.request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
-    switch result {
-    case .success(let launched):
-      job.trace?.note(.cloned)
-      // Only the steps' names are needed from here on.
-      job.plan = Plan(steps: launched.plan.steps.map { if case .environment = $0 { .environment([]) } else { $0 } })
+    if let launched = outcome.job {
+      job.plans = launched.plans
       job.firstID = launched.firstID
-      supervise(job, files: launched.files, process: launched.process)
-      apply(.launched, to: job)
-      observe(job)
-    case .failure(let problem):
-      job.facts.setup = problem
-      apply(.launchFailed, to: job)
+      job.cgroup = launched.cgroup
+      job.process = launched.process
     }
+    if let problem = outcome.problem {
+      job.facts.setup = problem
+      return apply(.launchFailed, to: job)
+    }
+    guard let launched = outcome.job else { return }
+    supervise(job, files: launched.files, process: launched.process)
+    apply(.launched, to: job)
+    observe(job)
   }
 
   /// Watches the job's FIFO and its PID 1 from now on.
@@ -211,10 +231,10 @@ package actor JobSupervisor {
   }
 
   private func start(_ job: SupervisedJob) {
-    // `started` goes into the state directory and out to persist before the go. persist's acknowledgement is not waited
-    // for: until it comes, the record is kept here and sent again on every connection, so only the loss of the whole
-    // host's memory can lose it, and that loses the job too.
-    change(job) { record in
+    // `started` goes into the state directory before the go; to persist, after it: until persist acknowledges it, the record is
+    // kept here and sent again on every connection, so only the loss of the whole host's memory can lose it, and that loses
+    // the job too.
+    save(job) { record in
       record.status = .running
       record.startedAt = .now()
     }
@@ -222,6 +242,7 @@ package actor JobSupervisor {
     job.files?.ring.store32(RingLayout.Field.go, 1)
     wakeInit(job)
     job.trace?.note(.go)
+    publish(job)
     job.feed.metrics.start(clock: JobMeter.clock())
     startSampling(job, after: settings.sampleInterval)
     watchTimeout(job)
@@ -272,10 +293,12 @@ package actor JobSupervisor {
   }
 
   func inBackground(
-    _ id: JobID, _ what: String, _ work: @escaping @Sendable (JobTeardown, JobID) throws -> Void
+    _ job: SupervisedJob, _ what: String,
+    _ work: @escaping @Sendable (_ teardown: JobTeardown, _ cgroup: String) throws -> Void
   ) {
+    let (id, cgroup) = (job.id, job.cgroup)
     ending.submit { [teardown, logger] in
-      do { try work(teardown, id) } catch {
+      do { try work(teardown, cgroup) } catch {
         logger.error("could not \(what)", metadata: ["job": "\(id)", "error": "\(error)"])
       }
     }

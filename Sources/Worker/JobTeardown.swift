@@ -26,48 +26,53 @@ package struct JobTeardown: Sendable {
   }
 
   /// Why the job ended and what it used: before the cgroup goes, for afterwards nobody knows.
-  /// - Parameter process: its joblet-init; nil if it is gone.
-  func collect(_ job: JobID, process: InitProcess?) -> KernelFacts {
-    let cgroup = JobCgroup(root: cgroups, name: "\(job)")
+  /// - Parameters:
+  ///   - name: its cgroup.
+  ///   - process: its joblet-init; nil if it is gone.
+  func collect(cgroup name: String, process: InitProcess?) -> KernelFacts {
+    let cgroup = JobCgroup(root: cgroups, name: name)
     var facts = KernelFacts()
     guard cgroup.directory.exists else { return facts }
     do { facts.memoryEvents = try cgroup.memoryEvents() } catch { facts.problems.append("\(error)") }
-    let measurement = JobMeter(cgroups: cgroups).measure(job, process: process)
+    let measurement = JobMeter(cgroups: cgroups).measure(cgroup: name, process: process)
     facts.problems += measurement.problems
     if !measurement.isEmpty { facts.measurement = measurement }
     return facts
   }
 
   /// Kills the payload and all it started; joblet-init stays and reports.
-  func killPayload(_ job: JobID) throws {
-    let cgroup = JobCgroup(root: cgroups, name: "\(job)")
+  func killPayload(cgroup name: String) throws {
+    let cgroup = JobCgroup(root: cgroups, name: name)
     if cgroup.payLeaf.exists { try cgroup.killPayload() }
   }
 
   /// Asks for the payload's processes to stand still, or to go on.
-  func freeze(_ job: JobID, _ isFrozen: Bool) throws { try pay(job).freeze(isFrozen) }
+  func freeze(cgroup name: String, _ isFrozen: Bool) throws { try pay(name).freeze(isFrozen) }
 
   /// True when they all stand still.
-  func isFrozen(_ job: JobID) throws -> Bool { try pay(job).isFrozen() }
+  func isFrozen(cgroup name: String) throws -> Bool { try pay(name).isFrozen() }
 
   /// What was asked for last.
-  func isAskedToFreeze(_ job: JobID) throws(Errno) -> Bool { try pay(job).isAskedToFreeze() }
+  func isAskedToFreeze(cgroup name: String) throws(Errno) -> Bool { try pay(name).isAskedToFreeze() }
 
-  private func pay(_ job: JobID) -> CgroupDirectory { JobCgroup(root: cgroups, name: "\(job)").payLeaf }
+  private func pay(_ name: String) -> CgroupDirectory { JobCgroup(root: cgroups, name: name).payLeaf }
 
   /// Kills the whole job, joblet-init too.
-  func kill(_ job: JobID) throws {
-    let cgroup = JobCgroup(root: cgroups, name: "\(job)")
+  func kill(cgroup name: String) throws {
+    let cgroup = JobCgroup(root: cgroups, name: name)
     if cgroup.directory.exists { try cgroup.killAll() }
   }
 
   /// Kills what lives, reaps joblet-init, removes the cgroup and, now or after `keep`, the workspace. May be called again
   /// until it succeeds; the job's host IDs may be given to another one only then. (The files of a workspace that is kept
   /// are owned by the IDs inside the job, which mean the same for every job.)
-  func remove(_ job: JobID, process: InitProcess?, keep: Duration = .zero) throws {
-    try kill(job)
+  /// - Parameters:
+  ///   - job: the job, or a sandbox that has none.
+  ///   - cgroup: the name of its cgroup.
+  func remove(_ job: JobID, cgroup: String, process: InitProcess?, keep: Duration = .zero) throws {
+    try kill(cgroup: cgroup)
     if let process { try reap(process) }
-    try removeCgroup(job)
+    try removeCgroup(cgroup)
     try workspaces.remove(job, after: keep)
   }
 
@@ -80,8 +85,8 @@ package struct JobTeardown: Sendable {
     }
   }
 
-  private func removeCgroup(_ job: JobID) throws {
-    let cgroup = JobCgroup(root: cgroups, name: "\(job)")
+  private func removeCgroup(_ name: String) throws {
+    let cgroup = JobCgroup(root: cgroups, name: name)
     let deadline = ContinuousClock.now + timeout
     var pause: UInt32 = 500
     while try !cgroup.removeOnce() {
@@ -97,10 +102,13 @@ package struct JobTeardown: Sendable {
   /// - Parameters:
   ///   - known: the jobs there were at `moment`. A job that came later made its directory later, so it is not due.
   ///   - moment: Unix seconds.
-  func sweep(known: Set<JobID>, at moment: Int, logger: Logger) {
+  ///   - stateRoot: where jobs have their state directories.
+  func sweep(known: Set<JobID>, at moment: Int, stateRoot: String, logger: Logger) {
     do {
       for job in try workspaces.due(before: moment) where !known.contains(job) {
-        // A clock that was set back could make a new job's directory look old; its cgroup tells that it lives.
+        // A clock that was set back could make a new job's directory look old; its state tells that it lives. A sandbox that
+        // waits for a job has none, and a cgroup of its name.
+        guard access("\(stateRoot)/\(job)", F_OK) != 0 else { continue }
         guard !JobCgroup(root: cgroups, name: "\(job)").directory.exists else { continue }
         try workspaces.remove(job, after: .zero)
       }

@@ -35,6 +35,7 @@ public struct SetupError: Error, CustomStringConvertible {
 /// Everything a node needs once, before its first job. Blocks, so it runs on a thread of its own.
 struct NodeSetup: Sendable {
   let launcher: JobLauncher
+  let sandboxes: SandboxStock
   let teardown: JobTeardown
   let settings: WorkerSettings
   /// Holds the lock on the state directory for as long as this process lives.
@@ -60,7 +61,7 @@ struct NodeSetup: Sendable {
       throw SetupError(description: "joblet-exec makes namespaces and cgroups for jobs and must run as root")
     }
     let state = paths.stateDirectory
-    try NodeSetup.makeDirectories(["\(state)", "\(state)/jobs", "\(state)/root"], mode: 0o700)
+    try NodeSetup.makeDirectories(["\(state)", "\(state)/jobs", "\(state)/prepared", "\(state)/root"], mode: 0o700)
     try NodeSetup.makeDirectories([configuration.filesystem.baseDir], mode: 0o711)
     lock = try NodeSetup.lock("\(state)/lock")
     // With the lock held: what it finds of an earlier exec is nobody's any more.
@@ -78,17 +79,31 @@ struct NodeSetup: Sendable {
     settings = WorkerSettings(
       configuration, stateRoot: "\(state)/jobs", cgroups: cgroups, disk: try NodeSetup.disk(configuration),
       software: "joblet-exec \(jobletVersion) pid \(getpid())")
-    launcher = JobLauncher(
-      spawner: JobLauncher.SharedSpawner(spawner), cgroups: cgroups, namespaces: namespaces,
-      settings: try SandboxSettings(
-        configuration, stateDirectory: state,
-        landlock: try LandlockPolicy.support(configuration.isolation.landlock, abi: Landlock.abi(), logger: logger)),
-      filters: try SeccompFilters(profile: configuration.isolation.seccomp),
-      workspaces: workspaces, ringSize: settings.ringSize,
-      maxRecords: settings.maxRecords)
     teardown = JobTeardown(
       cgroups: cgroups, workspaces: workspaces,
       timeout: configuration.joblet.cleanupTimeout)
+    let sandbox = try SandboxSettings(
+      configuration, stateDirectory: state,
+      landlock: try LandlockPolicy.support(configuration.isolation.landlock, abi: Landlock.abi(), logger: logger))
+    let filters = try SeccompFilters(profile: configuration.isolation.seccomp)
+    let shared = JobLauncher.SharedSpawner(spawner)
+    let isOwnScope = paths.cgroupRoot == nil
+    sandboxes = SandboxStock(
+      maker: SandboxMaker(
+        spawner: shared,
+        template: try MountTemplate.make(sandbox, spawner: shared, cgroups: cgroups, root: settings.preparedRoot),
+        plan: try SandboxMaker.SandboxPlan(try Plan.sandbox(sandbox, filters: filters)), cgroups: cgroups,
+        namespaces: namespaces, workspaces: workspaces, settings: sandbox, ringSize: settings.ringSize,
+        maxRecords: settings.maxRecords, root: settings.preparedRoot,
+        restoreRoot: {
+          guard isOwnScope else { return }
+          try JobsScope.ensure(logger: logger)
+          _ = try CgroupRoot(path: JobsScope.path, enabling: cgroups.controllers)
+        }),
+      size: configuration.isolation.prepared, teardown: teardown, filler: filler, logger: logger)
+    launcher = try JobLauncher(
+      sandboxes: sandboxes, cgroups: cgroups, namespaces: namespaces, settings: sandbox, filters: filters,
+      workspaces: workspaces)
   }
 
   private static func cgroups(_ configuration: Configuration, path: String, logger: Logger) throws -> CgroupRoot {

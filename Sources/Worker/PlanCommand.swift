@@ -48,16 +48,19 @@ public struct PlanDocument: Encodable, Sendable {
     do {
       let filters = try SeccompFilters(profile: configuration.isolation.seccomp)
       request = try filters.effective(request)
-      let job = JobID(node: 0)
-      let plan = try Plan(
-        request: request, id: job,
-        timeout: request.timeout.flatMap { DurationText.parse($0) } ?? PlanDocument.defaultTimeout(configuration),
-        workspace: "\(configuration.filesystem.baseDir)/\(job)/work",
-        settings: try SandboxSettings(
-          configuration, stateDirectory: ExecPaths.defaultStateDirectory, landlock: support), filters: filters)
+      let settings = try SandboxSettings(
+        configuration, stateDirectory: ExecPaths.defaultStateDirectory, landlock: support)
+      let timeout = request.timeout.flatMap { DurationText.parse($0) } ?? PlanDocument.defaultTimeout(configuration)
+      let template = try Plan.template(settings).steps.map {
+        ("joblet-init as host root, once for all jobs, before there is any", $0)
+      }
+      let sandbox = try Plan.sandbox(settings, filters: filters).steps.map { (PlanDocument.actor($0), $0) }
+      let job = try Plan.job(request, timeout: timeout, settings: settings, filters: filters).steps.map {
+        (PlanDocument.actor($0), $0)
+      }
       self.request = request
       landlock = support?.abi
-      steps = plan.steps.enumerated().map { PlanDocument.step($0 + 1, $1) }
+      steps = (template + sandbox + job).enumerated().map { PlanDocument.step($0 + 1, by: $1.0, $1.1) }
     } catch {
       throw SetupError(description: (error as? Problem)?.detail ?? "\(error)")
     }
@@ -67,13 +70,16 @@ public struct PlanDocument: Encodable, Sendable {
     configuration.joblet.jobTimeout > .zero ? configuration.joblet.jobTimeout : nil
   }
 
-  private static func step(_ number: Int, _ step: PlanStep) -> Step {
-    let by =
-      switch step.op >> 8 {
-      case 1: "joblet-init as host root, in the job's new namespaces"
-      case 2: "the payload's process, born in the job's cgroup"
-      default: "joblet-init as PID 1 of the job, its rights given up"
-      }
+  private static func actor(_ step: PlanStep) -> String {
+    switch step.op >> 8 {
+    case 1: "joblet-init as host root, in a sandbox's new namespaces, before it has a job"
+    case 2: "the payload's process, born in the sandbox's cgroup, before it has a job"
+    case 3: "joblet-init as PID 1 of the sandbox, before it has a job"
+    default: "the payload's process at the job's start, its rights given up"
+    }
+  }
+
+  private static func step(_ number: Int, by: String, _ step: PlanStep) -> Step {
     return Step(
       number: number, by: by, step: step.description, details: step.details, source: step.note.source,
       breaks: step.note.breaks)

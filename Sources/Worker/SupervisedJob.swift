@@ -16,8 +16,12 @@ final class SupervisedJob {
   var process: InitProcess?
   /// The first of its host IDs.
   var firstID: UInt32?
+  /// The name of its cgroup: of the sandbox it has, which is not its ID.
+  var cgroup: String
   /// To name a failed step: without the environment's values, and gone once the command runs or after a restart.
-  var plan: Plan?
+  var plans: [Plan] = []
+  /// Its launch, if that was made with its admission.
+  var launched: LaunchOutcome?
   /// Nobody stores what it does (`ipc.enabled: false` when it was admitted): followers see what they read in time.
   var isLive: Bool
 
@@ -72,6 +76,7 @@ final class SupervisedJob {
     self.record = record
     self.machine = machine
     self.isLive = isLive
+    cgroup = "\(id)"
     feed = JobFeed(job: id)
   }
 

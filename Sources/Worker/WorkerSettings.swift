@@ -9,6 +9,8 @@ package struct WorkerSettings: Sendable {
   package var nodeNumber: UInt32
   /// `/run/joblet/jobs`.
   package var stateRoot: String
+  /// `/run/joblet/prepared`: of sandboxes that have no job yet. Beside the jobs', so that a rename makes it one.
+  package var preparedRoot: String { "\(stateRoot)/../prepared" }
   package var ringSize: Int
   package var maxRecords: Int
   package var maxRunning: Int

@@ -33,6 +33,9 @@ package struct Workspaces: Sendable {
     try proveQuota(quota)
   }
 
+  /// The directory that becomes `/work`.
+  func inner(_ sandbox: JobID) -> String { "\(path)/\(sandbox)/work" }
+
   /// Makes the workspace `name`, with its quota.
   package func make(_ name: String, uid: uid_t, gid: gid_t) throws(Errno) {
     let outer = "\(path)/\(name)"

@@ -1,4 +1,5 @@
-// The job's /dev: the few devices that are nobody's, and nothing of the host's.
+// A job's /dev: the few devices that are nobody's, and nothing of the host's. The template has them once for all jobs; terminals
+// and shared memory are each job's own.
 #include <linux/fcntl.h>
 #include <linux/mount.h>
 #include <linux/stat.h>
@@ -19,7 +20,7 @@ static long make_node(const char *path, unsigned major, unsigned minor) {
   return sys(mknodat, AT_FDCWD, path, S_IFCHR | 0666, major << 8 | minor);
 }
 
-long make_devices(uint64_t shared_memory_size) {
+long make_devices(void) {
   long result = sys(mkdirat, AT_FDCWD, "dev", 0755);
   // The one mount of a job on which device nodes work; so it is the job's to read, never to write.
   if (result >= 0) result = mount_tmpfs("dev", 64 << 10, 0755, MS_NOSUID | MS_NOEXEC);
@@ -29,11 +30,12 @@ long make_devices(uint64_t shared_memory_size) {
   for (size_t i = 0; i < sizeof links / sizeof *links && result >= 0; i++)
     result = sys(symlinkat, links[i][0], AT_FDCWD, links[i][1]);
   if (result >= 0) result = sys(mkdirat, AT_FDCWD, "dev/pts", 0755);
-  // An instance of its own: the host's terminals have no names here.
-  if (result >= 0)
-    result = sys(mount, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
   if (result >= 0) result = sys(mkdirat, AT_FDCWD, "dev/shm", 0755);
-  if (result >= 0) result = mount_tmpfs("dev/shm", shared_memory_size, 01777, MS_NOSUID | MS_NODEV | MS_NOEXEC);
   if (result >= 0) result = bind_attributes("dev", MOUNT_ATTR_RDONLY);
   return result;
+}
+
+long mount_terminals(void) {
+  // An instance of its own: the host's terminals have no names here, nor have other jobs'.
+  return sys(mount, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
 }

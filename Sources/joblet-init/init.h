@@ -1,5 +1,6 @@
-// joblet-init: PID 1 of a job. It builds the job's root by the plan (root.c, devices.c), starts the payload (payload.c), and is
-// reaper, reader and timer until the end (supervise.c).
+// joblet-init: PID 1 of a job. It builds a sandbox by the plan (root.c, devices.c), makes the payload's process (payload.c),
+// gives up its privileges (privileges.c), and is reaper, reader and timer until the end (supervise.c). All but the payload's
+// last steps happens before there is a job.
 #pragma once
 #include "joblet_output.h"
 #include "joblet_plan.h"
@@ -18,8 +19,8 @@ struct init {
   int pipes[2];    // read ends: stdout, stderr; -1 once at their end, or with one pipe for both
   int ends[2];     // write ends, for the payload
   int null;        // the job's own /dev/null
-  int64_t timeout, grace;  // nanoseconds; timeout 0: none
-  int32_t payload;         // pid
+  int errors;      // read end: how the payload's process gets on; closed by its exec
+  int32_t payload; // pid
 };
 
 // A step of the plan that failed, or 0.
@@ -28,9 +29,13 @@ struct failure {
   int error;      // positive errno; 0 is success
 };
 
-// Runs the first phase: the job's namespaces and root.
+// Opens a sealed plan that exec made. One that is not sealed could change between the check and the use: -EPERM.
+int map_plan(struct joblet_plan *plan, int fd);
+
+// Runs the first phase: the namespaces and the root.
 struct failure build_root(struct init *init);
-long make_devices(uint64_t shared_memory_size);
+long make_devices(void);
+long mount_terminals(void);
 
 // Helpers of root.c that devices.c needs too. Paths are relative to the new root, the current directory.
 long mount_tmpfs(const char *target, uint64_t size, uint64_t mode, unsigned long flags);
@@ -38,12 +43,12 @@ long bind_attributes(const char *path, uint64_t attributes);
 
 // Makes what the payload needs from PID 1: pipes, /dev/null, signalfd. After the root: /dev/null is the job's own.
 struct failure prepare_payload(struct init *init);
-// Clones the payload into pay/. It reports a step that fails through the returned pipe, which closes at its exec.
-struct failure start_payload(struct init *init, int *errors);
-// What the payload's process reports: waits for its exec or its failure.
-struct failure payload_result(int errors);
+// Clones the payload's process into pay/. It runs the second phase, says so, and waits for the go.
+struct failure start_payload(struct init *init);
+// Waits until the payload's process has run the second phase, or has failed.
+struct failure payload_prepared(struct init *init);
 
-// Runs the last phase: joblet-init gives up what it does not need any more.
+// Runs the third phase: joblet-init gives up what it does not need any more.
 struct failure drop_privileges(struct init *init);
 // In the user namespace already: empties the bounding and ambient sets and keeps only `keep` (a mask) of the others.
 long drop_capabilities(uint32_t keep);
@@ -62,8 +67,9 @@ long load_payload_filter(const struct joblet_plan_cursor *cursor);
 int violation_listener(void);
 int take_violation(struct joblet_ring_header *ring);
 
-// Reads output, reaps, times out and forwards signals until the job has ended, and says so in the ring.
-void supervise(struct init *init);
+// Waits for the payload's exec, reads output, reaps, times out and forwards signals until the job has ended, and says so in the
+// ring. A step of the job's plan that fails is returned.
+struct failure supervise(struct init *init);
 
 // Writes down when a step of the start was done.
 void stamp(struct init *init, enum joblet_trace step);

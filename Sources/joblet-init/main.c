@@ -1,13 +1,12 @@
-// The life of a job's PID 1, from its exec by joblet-exec to the end of the job.
+// The life of a job's PID 1, from its exec by joblet-exec, before there is a job, to the end of the job.
 #include <linux/fcntl.h>
 #include <linux/fs.h>
 #include <linux/mman.h>
-#include <linux/poll.h>
 #include <linux/time.h>
 
 #include "init.h"
 
-static struct init the_init = {.pipes = {-1, -1}, .ends = {-1, -1}, .signals = -1, .null = -1};
+static struct init the_init = {.pipes = {-1, -1}, .ends = {-1, -1}, .signals = -1, .null = -1, .errors = -1};
 
 void wake_exec(struct joblet_ring_header *ring) {
   // Between what was just published and the look at the flag; see joblet_ring.h for what breaks without it.
@@ -63,22 +62,16 @@ static int map_ring(struct init *init) {
   return joblet_writer_open(&init->writer, init->ring, (uint8_t *)base + JOBLET_RING_HEADER_SIZE, (uint64_t)data);
 }
 
-static int map_plan(struct init *init) {
-  long size = sys(lseek, JOBLET_FD_PLAN, 0, SEEK_END);
+int map_plan(struct joblet_plan *plan, int fd) {
+  long seals = sys(fcntl, fd, 1034 /* F_GET_SEALS */);
+  if (seals < 0) return (int)seals;
+  // seal, shrink, grow, write: whoever still holds the memfd can't change what is checked below.
+  if ((seals & 0xf) != 0xf) return -EPERM;
+  long size = sys(lseek, fd, 0, SEEK_END);
   if (size <= 0) return -EINVAL;
-  long base = sys(mmap, 0, size, PROT_READ, MAP_PRIVATE, JOBLET_FD_PLAN, 0);
+  long base = sys(mmap, 0, size, PROT_READ, MAP_PRIVATE, fd, 0);
   if (base < 0 && base > -4096) return (int)base;
-  return joblet_plan_open(&init->plan, (const void *)base, (uint64_t)size);
-}
-
-// Sleeps until exec says that the job's start is written down. A signal meanwhile stays pending and reaches the payload.
-static void wait_for_go(struct init *init) {
-  while (!__atomic_load_n(&init->ring->go, __ATOMIC_ACQUIRE)) {
-    struct pollfd entry = {.fd = JOBLET_FD_SPACE, .events = POLLIN};
-    sys(ppoll, &entry, 1, 0, 0, 0);
-    char drained[64];
-    sys(read, JOBLET_FD_SPACE, drained, sizeof drained);
-  }
+  return joblet_plan_open(plan, (const void *)base, (uint64_t)size);
 }
 
 __attribute__((used, noreturn)) void joblet_init_main(void) {
@@ -92,31 +85,30 @@ __attribute__((used, noreturn)) void joblet_init_main(void) {
     sys(write, 2, help, sizeof help - 1);
     for (;;) sys(exit_group, 70);
   }
-  int error = map_plan(init);
+  int error = map_plan(&init->plan, JOBLET_FD_PLAN);
+  if (error >= 0 && JOBLET_PLAN_IS_JOB(&init->plan)) error = -EINVAL;
   if (error < 0) fail(init, (struct failure){JOBLET_SETUP_STEP(JOBLET_OP_READ_PLAN, 0), -error});
   stamp(init, JOBLET_TRACE_INIT);
 
   check(init, build_root(init));
   stamp(init, JOBLET_TRACE_ROOT);
+  if (JOBLET_PLAN_IS_TEMPLATE(&init->plan)) {
+    // exec takes the mount namespace and ends this process.
+    publish_phase(init->ring, JOBLET_PHASE_READY);
+    stay();
+  }
   check(init, prepare_payload(init));
-  stamp(init, JOBLET_TRACE_READY);
-  publish_phase(init->ring, JOBLET_PHASE_READY);
-  wait_for_go(init);
-  stamp(init, JOBLET_TRACE_GO);
-
-  int errors = -1;
-  check(init, start_payload(init, &errors));
-  // Before the payload's exec is waited for, so that no program of the job ever runs beside a PID 1 with the host's rights
-  // for longer than this takes.
+  check(init, start_payload(init));
+  // Before anything of a job is here: no program of a job ever runs beside a PID 1 with the host's rights, and a failure costs a
+  // sandbox, not a job that is running already. After the clone: cloning into pay/ takes host root.
   struct failure failure = drop_privileges(init);
+  if (!failure.error) failure = payload_prepared(init);
   if (failure.error) {
     sys(write, JOBLET_FD_PAY_KILL, "1", 1);
     fail(init, failure);
   }
-  check(init, payload_result(errors));
-  init->ring->payload_pid = (uint32_t)init->payload;
-  init->ring->started_at = now(CLOCK_REALTIME);
-  publish_phase(init->ring, JOBLET_PHASE_RUNNING);
-  supervise(init);
+  stamp(init, JOBLET_TRACE_READY);
+  publish_phase(init->ring, JOBLET_PHASE_READY);
+  check(init, supervise(init));
   stay();
 }

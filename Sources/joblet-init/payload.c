@@ -1,23 +1,18 @@
-// The second phase of the plan: the payload's process, from its clone into pay/ to its exec.
+// The payload's process: cloned into pay/ ahead of need, confined by the sandbox's plan, it waits for a job; then it applies the
+// job's own plan, and execs.
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/keyctl.h>
 #include <linux/mman.h>
+#include <linux/poll.h>
 #include <linux/sched.h>
 
 #include "init.h"
 
-enum { PIPE_BYTES = 256 << 10, LAST_SIGNAL = 64 };
+enum { PIPE_BYTES = 256 << 10 };
 
 static struct failure late(enum joblet_plan_op op, long result) {
   return (struct failure){JOBLET_SETUP_STEP(op, 0), result < 0 ? (int)-result : 0};
-}
-
-static const struct joblet_plan_step *find(const struct joblet_plan *plan, enum joblet_plan_op op) {
-  struct joblet_plan_cursor at = {0};
-  while (joblet_plan_next(plan, &at))
-    if (at.step->op == op) return at.step;
-  return NULL;
 }
 
 static long make_pipe(int *reader, int *writer) {
@@ -41,21 +36,17 @@ struct failure prepare_payload(struct init *init) {
                   1ull << (SIGQUIT - 1) | 1ull << (SIGUSR1 - 1) | 1ull << (SIGUSR2 - 1);
   long result = sys(signalfd4, -1, &mask, 8, O_CLOEXEC | O_NONBLOCK);
   init->signals = (int)result;
-  const struct joblet_plan_step *streams = find(&init->plan, JOBLET_OP_STDIO);
-  int merged = streams != NULL && streams->n[0];
-  if (result >= 0) result = make_pipe(&init->pipes[0], &init->ends[0]);
-  if (result >= 0 && !merged) result = make_pipe(&init->pipes[1], &init->ends[1]);
+  // Both pipes, whatever the job will want: with one for both streams the second comes to its end when the job starts.
+  for (int i = 0; i < 2 && result >= 0; i++) result = make_pipe(&init->pipes[i], &init->ends[i]);
   if (result >= 0) result = sys(openat, AT_FDCWD, "/dev/null", O_RDWR | O_CLOEXEC);
   init->null = (int)result;
-  return late(JOBLET_OP_STDIO, result);
+  return late(JOBLET_OP_SUPERVISE, result);
 }
 
-static long set_streams(struct init *init) {
-  // A session of its own: signals to the payload's group reach it and its children, and no terminal comes with it.
-  long result = sys(setsid);
-  if (result >= 0) result = sys(dup3, init->null, 0, 0);
+static long set_streams(struct init *init, int merged) {
+  long result = sys(dup3, init->null, 0, 0);
   if (result >= 0) result = sys(dup3, init->ends[0], 1, 0);
-  if (result >= 0) result = sys(dup3, init->ends[1] < 0 ? init->ends[0] : init->ends[1], 2, 0);
+  if (result >= 0) result = sys(dup3, init->ends[merged ? 0 : 1], 2, 0);
   return result;
 }
 
@@ -116,15 +107,9 @@ static long execute(const char **arguments, const char **environment) {
   }
 }
 
-static void restore_signals(void) {
-  struct {
-    void *handler;
-    unsigned long flags;
-    void *restorer;
-    unsigned long mask;
-  } action = {0};
+// Every signal has its default action since joblet-exec cloned PID 1; only the mask is left.
+static void unblock_signals(void) {
   uint64_t none = 0;
-  for (int signal = 1; signal <= LAST_SIGNAL; signal++) sys(rt_sigaction, signal, &action, 0, 8);
   sys(rt_sigprocmask, SIG_SETMASK, &none, 0, 8);
 }
 
@@ -161,7 +146,6 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
   switch ((enum joblet_plan_op)at->step->op) {
     // Here, in pay/, and not by a flag of the clone: the flag takes the parent's cgroup, init/, as what the job sees as root.
     case JOBLET_OP_CGROUP_NAMESPACE: return sys(unshare, CLONE_NEWCGROUP);
-    case JOBLET_OP_STDIO: return set_streams(run->init);
     case JOBLET_OP_RLIMIT: return set_limit(n[0], n[1], n[2]);
     // From here on the process has every capability in the job's user namespace and none outside.
     case JOBLET_OP_USER_NAMESPACE: return sys(setns, JOBLET_FD_USERNS, CLONE_NEWUSER);
@@ -171,7 +155,16 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
     case JOBLET_OP_CAPABILITIES: return drop_capabilities(0);
     case JOBLET_OP_NO_NEW_PRIVILEGES: return sys(prctl, 38 /* PR_SET_NO_NEW_PRIVS */, 1, 0, 0, 0);
     case JOBLET_OP_LANDLOCK: return enter_ruleset();
+    // With it the process calls nothing but what every program needs; the job's plan is applied under it.
     case JOBLET_OP_SECCOMP: return load_payload_filter(at);
+
+    case JOBLET_OP_STDIO: return set_streams(run->init, n[0] != 0);
+    case JOBLET_OP_TIMEOUT:
+      run->init->ring->timeout = n[0];
+      run->init->ring->grace = n[1];
+      return 0;
+    // Both filters are asked at each call, and the stricter answer holds (seccomp(2)).
+    case JOBLET_OP_JOB_SECCOMP: return load_payload_filter(at);
     case JOBLET_OP_CLOSE: return close_all(run);
     case JOBLET_OP_ENVIRONMENT:
       run->environment = vector(at);
@@ -181,7 +174,7 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
       if (arguments == NULL || run->environment == NULL) return -ENOMEM;
       sys(umask, 022);
       // Last of all: a signal that was waiting may end the process now, as it would any program.
-      restore_signals();
+      unblock_signals();
       stamp(run->init, JOBLET_TRACE_EXEC);
       return execute(arguments, run->environment);
     }
@@ -189,24 +182,55 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
   }
 }
 
+// Runs one plan's steps of the payload. Returns only if all were done, or one failed.
+static struct failure run_steps(struct run *run, const struct joblet_plan *plan, uint32_t phase) {
+  struct joblet_plan_cursor at = {0};
+  while (joblet_plan_next(plan, &at)) {
+    if (JOBLET_PLAN_PHASE(at.step->op) != phase) continue;
+    long result = step(run, &at);
+    if (result < 0) return (struct failure){JOBLET_SETUP_STEP(at.step->op, at.index), (int)-result};
+  }
+  return (struct failure){0};
+}
+
+// Sleeps until exec says that there is a job and that its start is written down. joblet-init does not read this FIFO meanwhile:
+// it waits for space only once there is output. A signal stays pending and reaches the job.
+static void wait_for_go(struct init *init) {
+  while (!__atomic_load_n(&init->ring->go, __ATOMIC_ACQUIRE)) {
+    struct pollfd entry = {.fd = JOBLET_FD_SPACE, .events = POLLIN};
+    sys(ppoll, &entry, 1, 0, 0, 0);
+    char drained[64];
+    sys(read, JOBLET_FD_SPACE, drained, sizeof drained);
+  }
+}
+
+static struct failure run_job(struct run *run) {
+  struct joblet_plan plan;
+  int error = map_plan(&plan, JOBLET_FD_JOB_PLAN);
+  if (error >= 0 && !JOBLET_PLAN_IS_JOB(&plan)) error = -EINVAL;
+  if (error < 0) return late(JOBLET_OP_READ_JOB_PLAN, error);
+  return run_steps(run, &plan, 4);
+}
+
 static __attribute__((noreturn)) void run_payload(struct init *init, int errors) {
   struct run run = {.init = init, .environment = NULL, .errors = errors};
-  struct joblet_plan_cursor at = {0};
-  struct failure failure = {0};
   stamp(init, JOBLET_TRACE_CLONED);
-  while (joblet_plan_next(&init->plan, &at)) {
-    if (at.step->op >> 8 != 2) continue;
-    long result = step(&run, &at);
-    if (at.step->op == JOBLET_OP_SECCOMP) stamp(init, JOBLET_TRACE_CONFINED);
-    if (result >= 0) continue;
-    failure = (struct failure){JOBLET_SETUP_STEP(at.step->op, at.index), (int)-result};
-    break;
+  // A session of its own: signals to the payload's group reach it and its children, and no terminal comes with it.
+  struct failure failure = late(JOBLET_OP_CLONE_PAYLOAD, sys(setsid));
+  if (!failure.error) failure = run_steps(&run, &init->plan, 2);
+  if (!failure.error) {
+    stamp(init, JOBLET_TRACE_CONFINED);
+    // `failure` says that there was none: joblet-init waits for it.
+    sys(write, run.errors, &failure, sizeof failure);
+    wait_for_go(init);
+    stamp(init, JOBLET_TRACE_GO);
+    failure = run_job(&run);
   }
   sys(write, run.errors, &failure, sizeof failure);
   for (;;) sys(exit_group, 127);
 }
 
-struct failure start_payload(struct init *init, int *errors) {
+struct failure start_payload(struct init *init) {
   int ends[2];
   long result = sys(pipe2, ends, O_CLOEXEC);
   if (result < 0) return late(JOBLET_OP_CLONE_PAYLOAD, result);
@@ -220,21 +244,19 @@ struct failure start_payload(struct init *init, int *errors) {
   if (result == 0) run_payload(init, ends[1]);
   sys(close, ends[1]);
   // PID 1 must not hold the write ends, or the pipes would never come to their end.
-  for (int i = 0; i < 2; i++)
-    if (init->ends[i] >= 0) sys(close, init->ends[i]);
+  for (int i = 0; i < 2; i++) sys(close, init->ends[i]);
   init->payload = (int32_t)result;
-  *errors = ends[0];
+  init->ring->payload_pid = (uint32_t)result;
+  init->errors = ends[0];
   return late(JOBLET_OP_CLONE_PAYLOAD, result);
 }
 
-struct failure payload_result(int errors) {
+struct failure payload_prepared(struct init *init) {
   struct failure failure = {0};
   long count;
-  do count = sys(read, errors, &failure, sizeof failure);
+  do count = sys(read, init->errors, &failure, sizeof failure);
   while (count == -EINTR);
-  sys(close, errors);
-  // Nothing came and the pipe is closed: by the exec (or by a kill, which the wait status tells).
-  if (count == 0) return (struct failure){0};
-  if (count != sizeof failure || failure.error == 0) return late(JOBLET_OP_CLONE_PAYLOAD, count < 0 ? count : -EIO);
+  // Nothing came and the pipe is closed: it was killed before it had done its part.
+  if (count != sizeof failure) return late(JOBLET_OP_CLONE_PAYLOAD, count < 0 ? count : -EIO);
   return failure;
 }

@@ -50,8 +50,8 @@ static long become(uint64_t id) {
 }
 
 static void close_spent(void) {
-  // What is needed no more. The plan goes with its pages: it holds the job's secrets.
-  static const int spent[] = {JOBLET_FD_PLAN, JOBLET_FD_RING, JOBLET_FD_USERNS, JOBLET_FD_PAY};
+  // What is needed no more. The job's plan is for the payload's process alone: it will hold the job's secrets.
+  static const int spent[] = {JOBLET_FD_PLAN, JOBLET_FD_RING, JOBLET_FD_USERNS, JOBLET_FD_PAY, JOBLET_FD_JOB_PLAN};
   for (size_t i = 0; i < sizeof spent / sizeof *spent; i++) sys(close, spent[i]);
 }
 
@@ -60,11 +60,7 @@ struct failure drop_privileges(struct init *init) {
   while (joblet_plan_next(&init->plan, &at)) {
     if (at.step->op >> 8 != 3) continue;
     long result = -EINVAL;
-    if (at.step->op == JOBLET_OP_TIMEOUT) {
-      init->timeout = at.step->n[0] > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)at.step->n[0];
-      init->grace = at.step->n[1] > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)at.step->n[1];
-      result = 0;
-    } else if (at.step->op == JOBLET_OP_INIT_IDS) {
+    if (at.step->op == JOBLET_OP_INIT_IDS) {
       result = become(at.step->n[0]);
     } else if (at.step->op == JOBLET_OP_INIT_SECCOMP) {
       filter = at;

@@ -1,5 +1,6 @@
-// The first phase of the plan: joblet-init, as host root in the job's new namespaces, builds the job's root and enters it.
-// No process of the job exists yet, so nobody can swap a path between two steps.
+// The first phase of a plan: joblet-init, as host root in new namespaces, builds a root and enters it. The template's plan makes
+// what all jobs share, once; a sandbox's adds to a copy of that what is each job's own. No process of a job exists yet, so nobody
+// can swap a path between two steps.
 #include <asm/ioctls.h>
 #include <asm/stat.h>
 #include <linux/fcntl.h>
@@ -16,6 +17,7 @@
 #define S_KIND 0170000
 #define S_DIRECTORY 0040000
 #define S_SYMLINK 0120000
+#define S_CHARACTERS 0020000
 #define PROPAGATION_PRIVATE (1 << 18)  // MS_PRIVATE
 #define UNMOUNT_DETACH 2               // MNT_DETACH
 
@@ -127,33 +129,83 @@ static long bind_from_host(const char *source, const char *target, unsigned flag
   struct mount_attr attributes = {.attr_set = MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV};
   if (flags & JOBLET_FLAG_READ_ONLY) attributes.attr_set |= MOUNT_ATTR_RDONLY;
   if (flags & JOBLET_FLAG_NO_EXEC) attributes.attr_set |= MOUNT_ATTR_NOEXEC;
-  if (flags & JOBLET_FLAG_IDMAP) {
-    attributes.attr_set |= MOUNT_ATTR_IDMAP;
-    attributes.userns_fd = JOBLET_FD_USERNS;
-    // Not recursive: an ID map is for the job's own directory, and what may be mounted below it is not that.
-    return bind_tree(source, target, &attributes, 0);
-  }
   return bind_tree(source, target, &attributes, AT_RECURSIVE_FLAG);
 }
 
+// What is to be covered, as a descriptor: what is looked at is what is mounted on, whatever the path leads to by then.
+static long open_target(const char *path) { return sys(openat, AT_FDCWD, path, O_PATH | O_NOFOLLOW | O_CLOEXEC); }
+
+static long mount_on(int mount, int target) {
+  return sys(move_mount, mount, "", target, "", MOVE_MOUNT_F_EMPTY_PATH | MOVE_MOUNT_T_EMPTY_PATH);
+}
+
+// The root's own /dev/null as a mount by itself. Checked to be that device: runc masked with whatever stood at the path
+// (CVE-2025-31133).
+static long null_device(void) {
+  long tree = sys(open_tree, AT_FDCWD, "dev/null", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_SYMLINK_NOFOLLOW);
+  if (tree < 0) return tree;
+  struct statx status;
+  long result = sys(statx, tree, "", AT_EMPTY_PATH, STATX_TYPE, &status);
+  if (result >= 0 && ((status.stx_mode & S_KIND) != S_CHARACTERS || status.stx_rdev_major != 1 || status.stx_rdev_minor != 3))
+    result = -ENODEV;
+  return result < 0 ? close_with((int)tree, result) : tree;
+}
+
+static long empty_directory(void) {
+  long context = sys(fsopen, "tmpfs", FSOPEN_CLOEXEC);
+  if (context < 0) return context;
+  long result = sys(fsconfig, context, FSCONFIG_SET_STRING, "nr_inodes", "2", 0);
+  if (result >= 0) result = sys(fsconfig, context, FSCONFIG_SET_STRING, "mode", "0555", 0);
+  if (result >= 0) result = sys(fsconfig, context, FSCONFIG_CMD_CREATE, 0, 0, 0);
+  if (result >= 0) result = sys(fsmount, context, FSMOUNT_CLOEXEC, 0);
+  return close_with((int)context, result);
+}
+
+static long cover(int target, long mount) {
+  if (mount < 0) return mount;
+  struct mount_attr attributes = {
+      .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC, .propagation = PROPAGATION_PRIVATE};
+  long result = sys(mount_setattr, mount, "", AT_EMPTY_PATH, &attributes, sizeof attributes);
+  if (result >= 0) result = mount_on((int)mount, target);
+  return close_with((int)mount, result);
+}
+
 static long mask(const char *path) {
-  long kind = file_kind(path, AT_SYMLINK_NOFOLLOW);
-  if (kind == -ENOENT) return 0;
-  if (kind < 0) return kind;
-  if (kind == S_DIRECTORY) return mount_tmpfs(path, 4096, 0555, MS_NOSUID | MS_NODEV | MS_NOEXEC | MS_RDONLY);
-  // The device made by the plan's own step, in a root nobody else reaches: it can't be anything but /dev/null
-  // (CVE-2025-31133 was a mask whose source a job could swap).
-  struct mount_attr attributes = {.attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NOEXEC};
-  return bind_tree("dev/null", path, &attributes, 0);
+  long target = open_target(path);
+  if (target == -ENOENT) return 0;
+  if (target < 0) return target;
+  struct statx status;
+  long result = sys(statx, target, "", AT_EMPTY_PATH, STATX_TYPE, &status);
+  if (result >= 0)
+    result = cover((int)target, (status.stx_mode & S_KIND) == S_DIRECTORY ? empty_directory() : null_device());
+  return close_with((int)target, result);
 }
 
 static long make_read_only(const char *path) {
-  long kind = file_kind(path, AT_SYMLINK_NOFOLLOW);
-  if (kind == -ENOENT) return 0;
-  if (kind < 0) return kind;
+  long target = open_target(path);
+  if (target == -ENOENT) return 0;
+  if (target < 0) return target;
+  long tree =
+      sys(open_tree, target, "", OPEN_TREE_CLONE | OPEN_TREE_CLOEXEC | AT_EMPTY_PATH | AT_RECURSIVE_FLAG);
+  if (tree < 0) return close_with((int)target, tree);
   struct mount_attr attributes = {
-      .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC};
-  return bind_tree(path, path, &attributes, AT_RECURSIVE_FLAG);
+      .attr_set = MOUNT_ATTR_RDONLY | MOUNT_ATTR_NOSUID | MOUNT_ATTR_NODEV | MOUNT_ATTR_NOEXEC,
+      .propagation = PROPAGATION_PRIVATE};
+  long result = sys(mount_setattr, tree, "", AT_EMPTY_PATH | AT_RECURSIVE_FLAG, &attributes, sizeof attributes);
+  if (result >= 0) result = mount_on((int)tree, (int)target);
+  close_with((int)tree, 0);
+  return close_with((int)target, result);
+}
+
+// Puts a mount that exec made, and that nobody else has, at its place.
+static long mount_inherited(int mount, const char *target) {
+  long result = sys(move_mount, mount, "", AT_FDCWD, target, MOVE_MOUNT_F_EMPTY_PATH);
+  return close_with(mount, result);
+}
+
+static long make_link(const char *path, const char *content) {
+  long result = make_parents(path);
+  return result < 0 ? result : sys(symlinkat, content, AT_FDCWD, path);
 }
 
 static long write_file(const char *path, const char *content, uint64_t mode) {
@@ -181,15 +233,12 @@ static long pivot(void) {
 }
 
 static long proc(void) {
-  long result = make_directory("proc");
-  if (result < 0) return result;
   // hidepid: a job that runs as several users must not see PID 1 (nor its /proc/1/exe, the host's program).
   return sys(mount, "proc", "proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, "hidepid=2");
 }
 
-static long tmpfs_at(const char *target, uint64_t size, uint64_t mode) {
-  long result = make_directory(target);
-  return result < 0 ? result : mount_tmpfs(target, size, mode, MS_NOSUID | MS_NODEV);
+static long tmpfs_at(const char *target, uint64_t size, uint64_t mode, unsigned flags) {
+  return mount_tmpfs(target, size, mode, MS_NOSUID | MS_NODEV | (flags & JOBLET_FLAG_NO_EXEC ? MS_NOEXEC : 0));
 }
 
 static long run(const struct joblet_plan_cursor *at) {
@@ -199,11 +248,15 @@ static long run(const struct joblet_plan_cursor *at) {
     // First: a mount made while the namespace still shares its peers' events would appear on the host.
     case JOBLET_OP_PRIVATE_MOUNTS: return sys(mount, 0, "/", 0, MS_REC | MS_PRIVATE, 0);
     case JOBLET_OP_LOOPBACK: return loopback_up();
-    case JOBLET_OP_HOSTNAME: return sys(sethostname, first, strlen(first));
     case JOBLET_OP_ROOT: return make_root(first, step->n[0]);
     case JOBLET_OP_BIND: return bind_from_host(first, inside(joblet_plan_string(at, 1)), step->flags);
-    case JOBLET_OP_TMPFS: return tmpfs_at(inside(first), step->n[0], step->n[1]);
-    case JOBLET_OP_DEVICES: return make_devices(step->n[0]);
+    case JOBLET_OP_TMPFS: return tmpfs_at(inside(first), step->n[0], step->n[1], step->flags);
+    case JOBLET_OP_DEVICES: return make_devices();
+    case JOBLET_OP_MOUNT_POINT: return make_directory(inside(first));
+    case JOBLET_OP_SYMLINK: return make_link(inside(first), joblet_plan_string(at, 1));
+    case JOBLET_OP_TERMINALS: return mount_terminals();
+    case JOBLET_OP_WORKSPACE: return mount_inherited(JOBLET_FD_WORK, inside(first));
+    case JOBLET_OP_FACTS: return mount_inherited(JOBLET_FD_FACTS, inside(first));
     case JOBLET_OP_PROC: return proc();
     case JOBLET_OP_MASK: return mask(inside(first));
     case JOBLET_OP_READ_ONLY_PATH: return make_read_only(inside(first));
@@ -222,6 +275,8 @@ static long run(const struct joblet_plan_cursor *at) {
 
 struct failure build_root(struct init *init) {
   struct joblet_plan_cursor at = {0};
+  // Paths inside are looked up from here: the template's root, or (from its own step on) a new one.
+  sys(chdir, "/");
   while (joblet_plan_next(&init->plan, &at) && at.step->op >> 8 == 1) {
     long result = run(&at);
     if (result < 0) return (struct failure){JOBLET_SETUP_STEP(at.step->op, at.index), (int)-result};

@@ -1,4 +1,5 @@
-// PID 1 while its job runs: reads the pipes into the ring, reaps, keeps the time-out, forwards signals.
+// PID 1 from the moment its sandbox is ready: waits for a job to start, reads its pipes into the ring, reaps, keeps the time-out,
+// forwards signals.
 #include <asm/signal.h>
 #include <linux/fcntl.h>
 #include <linux/poll.h>
@@ -106,12 +107,38 @@ static void take_signals(struct supervisor *state) {
   reap(state);
 }
 
+// A time-out from the ring, in nanoseconds, that added to a clock does not overflow; NEVER for none.
+static int64_t after(int64_t time, uint64_t duration) {
+  if (duration == 0) return NEVER;
+  return time + (duration > INT64_MAX / 2 ? INT64_MAX / 2 : (int64_t)duration);
+}
+
+// What the payload's process says: nothing, when its exec (or a kill, which the wait status tells) closes the pipe; else which
+// step of the job's plan failed.
+static struct failure take_start(struct supervisor *state) {
+  struct init *init = state->init;
+  struct failure failure = {0};
+  long count = sys(read, init->errors, &failure, sizeof failure);
+  if (count == -EINTR) return (struct failure){0};
+  sys(close, init->errors);
+  init->errors = -1;
+  if (count == sizeof failure && failure.error != 0) return failure;
+  // Without a go it was no exec: somebody killed the process while it waited, and nothing of a job ever ran.
+  if (count != 0 || !__atomic_load_n(&init->ring->go, __ATOMIC_ACQUIRE))
+    return (struct failure){JOBLET_SETUP_STEP(JOBLET_OP_CLONE_PAYLOAD, 0), count < 0 ? (int)-count : ECHILD};
+  init->ring->started_at = now(CLOCK_REALTIME);
+  state->timeout_at = after(now(CLOCK_MONOTONIC), init->ring->timeout);
+  publish_phase(init->ring, JOBLET_PHASE_RUNNING);
+  return (struct failure){0};
+}
+
 static void keep_time(struct supervisor *state, int64_t time) {
   if (time >= state->timeout_at) {
     state->timeout_at = NEVER;
     if (!state->reaped) {
       state->init->ring->timed_out = 1;
-      state->kill_at = time + state->init->grace;
+      uint64_t grace = state->init->ring->grace;
+      state->kill_at = grace == 0 ? time : after(time, grace);
       sys(kill, -1, SIGTERM);  // everyone but PID 1
     }
   }
@@ -140,12 +167,14 @@ static int still_blocked(struct supervisor *state) {
 }
 
 // Sleeps until something happens, and takes it.
-static void turn(struct supervisor *state) {
+static struct failure turn(struct supervisor *state) {
   int blocked = (state->streams[0].blocked || state->streams[1].blocked) && still_blocked(state);
-  struct pollfd entries[5] = {
-      {.fd = state->init->signals, .events = POLLIN},
+  struct pollfd entries[6] = {
+      // Before the exec a signal waits, and reaches the job.
+      {.fd = state->init->errors < 0 ? state->init->signals : -1, .events = POLLIN},
       {.fd = blocked ? JOBLET_FD_SPACE : -1, .events = POLLIN},
       [4] = {.fd = state->violations, .events = POLLIN},
+      [5] = {.fd = state->init->errors, .events = POLLIN},
   };
   for (int i = 0; i < 2; i++)
     // A stream with no room is not read: the job blocks on its pipe, as it would on any full one.
@@ -154,7 +183,7 @@ static void turn(struct supervisor *state) {
   int64_t deadline = next_deadline(state), time = now(CLOCK_MONOTONIC);
   int64_t wait = deadline == NEVER ? NEVER : deadline > time ? deadline - time : 0;
   struct __kernel_timespec timeout = {wait / 1000000000, wait % 1000000000};
-  sys(ppoll, entries, 5, wait == NEVER ? 0 : &timeout, 0, 0);
+  sys(ppoll, entries, 6, wait == NEVER ? 0 : &timeout, 0, 0);
 
   if (blocked) {
     __atomic_store_n(&state->init->ring->init_waiting, 0, __ATOMIC_RELAXED);
@@ -162,6 +191,11 @@ static void turn(struct supervisor *state) {
     sys(read, JOBLET_FD_SPACE, drained, sizeof drained);
     for (int i = 0; i < 2; i++)
       if (state->streams[i].blocked) commit(state, i, 0);
+  }
+  // First of all: the job's output, or its end, must not be told of before its start.
+  if (entries[5].revents) {
+    struct failure failure = take_start(state);
+    if (failure.error) return failure;
   }
   // Before anyone is reaped: the job's end must not be told without its cause.
   if (entries[4].revents && take_violation(state->init->ring)) {
@@ -176,23 +210,26 @@ static void turn(struct supervisor *state) {
   for (int i = 0; i < 2; i++)
     if (!state->streams[i].blocked && time >= state->streams[i].flush_at) commit(state, i, 1);
   keep_time(state, time);
+  return (struct failure){0};
 }
 
-void supervise(struct init *init) {
+struct failure supervise(struct init *init) {
   static struct supervisor state;
   state.init = init;
-  state.timeout_at = init->timeout > 0 ? now(CLOCK_MONOTONIC) + init->timeout : NEVER;
+  state.timeout_at = NEVER;
   state.kill_at = NEVER;
   state.violations = violation_listener();
   for (int i = 0; i < 2; i++) {
     state.streams[i] = (struct stream){.fd = init->pipes[i], .flush_at = NEVER};
     buffers[i].stream = i == 0 ? JOBLET_STDOUT : JOBLET_STDERR;
   }
-  // The payload may have ended before anyone listened.
-  reap(&state);
   // The end is announced only when all three hold, so that nothing can come after it.
-  while (!(state.reaped && state.no_children && is_done(&state, 0) && is_done(&state, 1))) turn(&state);
+  while (!(state.reaped && state.no_children && is_done(&state, 0) && is_done(&state, 1))) {
+    struct failure failure = turn(&state);
+    if (failure.error) return failure;
+  }
   int status = state.status;
   if ((status & 0x7F) == 0) publish_end(init->ring, JOBLET_END_EXITED, status >> 8 & 0xFF);
   else publish_end(init->ring, JOBLET_END_SIGNALED, status & 0x7F);
+  return (struct failure){0};
 }

@@ -37,22 +37,38 @@ func read(_ bytes: [UInt8]) -> [ReadStep]? {
   return steps
 }
 
+/// All that is done for a job, in the order in which it happens.
 func makePlan(
   _ request: JobRequest = JobRequest(command: "true"), timeout: Duration? = nil,
   settings: SandboxSettings = SandboxSettings(allowedMounts: ["/usr", "/bin", "/etc/ssl"])
 ) throws -> Plan {
-  try Plan(
-    request: request, id: JobID(node: 1), timeout: timeout, workspace: "/opt/joblet/jobs/x/work", settings: settings,
-    filters: try SeccompFilters(profile: "default"))
+  let plans = try makePlans(request, timeout: timeout, settings: settings)
+  return Plan(steps: plans.flatMap(\.steps))
+}
+
+/// The template's, the sandbox's and the job's.
+func makePlans(
+  _ request: JobRequest = JobRequest(command: "true"), timeout: Duration? = nil,
+  settings: SandboxSettings = SandboxSettings(allowedMounts: ["/usr", "/bin", "/etc/ssl"])
+) throws -> [Plan] {
+  let filters = try SeccompFilters(profile: "default")
+  return [
+    try Plan.template(settings), try Plan.sandbox(settings, filters: filters),
+    try Plan.job(request, timeout: timeout, settings: settings, filters: filters),
+  ]
 }
 
 @Suite struct PlanTests {
   @Test func everyStepReachesTheReader() throws {
     let request = JobRequest(
       command: "sh", args: ["-c", "echo \"$A\"", ""], env: ["A": "ü=1"], secretEnv: ["KEY": "hush"], merge: true)
-    let plan = try makePlan(request, timeout: .milliseconds(1500))
-    let steps = try #require(read(plan.encoded()))
-    #expect(steps.map(\.op) == plan.steps.map(\.op))
+    let plans = try makePlans(request, timeout: .milliseconds(1500))
+    var steps: [ReadStep] = []
+    for plan in plans {
+      let read = try #require(read(plan.encoded()))
+      #expect(read.map(\.op) == plan.steps.map(\.op))
+      steps += read
+    }
     func step(_ op: joblet_plan_op) -> ReadStep? { steps.first { $0.op == op.rawValue } }
     #expect(step(JOBLET_OP_EXEC)?.strings == ["sh", "-c", "echo \"$A\"", ""])
     let environment = try #require(step(JOBLET_OP_ENVIRONMENT)?.strings)
@@ -60,24 +76,32 @@ func makePlan(
     #expect(step(JOBLET_OP_STDIO)?.numbers.first == 1)
     #expect(step(JOBLET_OP_TIMEOUT)?.numbers == [1_500_000_000, 10_000_000_000, 0])
     #expect(step(JOBLET_OP_IDS)?.numbers == [65_534, 65_534, 0])
-    let work = steps.first { $0.op == JOBLET_OP_BIND.rawValue && $0.strings[1] == "/work" }
-    #expect(work?.strings[0] == "/opt/joblet/jobs/x/work")
-    #expect(work?.flags == UInt16(JOBLET_FLAG_IDMAP.rawValue))
+    #expect(step(JOBLET_OP_WORKSPACE)?.strings == ["/work"])
+    let shared = steps.first { $0.op == JOBLET_OP_TMPFS.rawValue && $0.strings == ["/dev/shm"] }
+    #expect(shared?.flags == UInt16(JOBLET_FLAG_NO_EXEC.rawValue))
+    let link = steps.first { $0.op == JOBLET_OP_SYMLINK.rawValue && $0.strings[0] == "/etc/hosts" }
+    #expect(link?.strings[1] == "/run/joblet/hosts")
     let blocks = try #require(step(JOBLET_OP_SECCOMP)?.blockLength)
     #expect(blocks > 0 && blocks % 8 == 0 && blocks <= 4096 * 8)
   }
 
   @Test(arguments: [
-    (JOBLET_OP_PRIVATE_MOUNTS, JOBLET_OP_ROOT), (JOBLET_OP_ROOT, JOBLET_OP_BIND), (JOBLET_OP_DEVICES, JOBLET_OP_MASK),
-    (JOBLET_OP_PROC, JOBLET_OP_MASK), (JOBLET_OP_PROC, JOBLET_OP_READ_ONLY_PATH), (JOBLET_OP_FILE, JOBLET_OP_PIVOT),
-    (JOBLET_OP_MASK, JOBLET_OP_PIVOT), (JOBLET_OP_PIVOT, JOBLET_OP_READ_ONLY_ROOT),
-    (JOBLET_OP_READ_ONLY_ROOT, JOBLET_OP_VIOLATIONS), (JOBLET_OP_VIOLATIONS, JOBLET_OP_CGROUP_NAMESPACE),
+    (JOBLET_OP_ROOT, JOBLET_OP_BIND), (JOBLET_OP_BIND, JOBLET_OP_PIVOT), (JOBLET_OP_DEVICES, JOBLET_OP_PIVOT),
+    (JOBLET_OP_FILE, JOBLET_OP_PIVOT), (JOBLET_OP_SYMLINK, JOBLET_OP_PIVOT), (JOBLET_OP_MOUNT_POINT, JOBLET_OP_PIVOT),
+    (JOBLET_OP_PIVOT, JOBLET_OP_READ_ONLY_ROOT),
+    // From here on in a sandbox: the host's tree is gone before the first of its steps.
+    (JOBLET_OP_READ_ONLY_ROOT, JOBLET_OP_PROC), (JOBLET_OP_READ_ONLY_ROOT, JOBLET_OP_WORKSPACE),
+    (JOBLET_OP_PRIVATE_MOUNTS, JOBLET_OP_PROC), (JOBLET_OP_DEVICES, JOBLET_OP_MASK), (JOBLET_OP_PROC, JOBLET_OP_MASK),
+    (JOBLET_OP_PROC, JOBLET_OP_READ_ONLY_PATH), (JOBLET_OP_MASK, JOBLET_OP_VIOLATIONS),
+    (JOBLET_OP_FACTS, JOBLET_OP_VIOLATIONS), (JOBLET_OP_VIOLATIONS, JOBLET_OP_CGROUP_NAMESPACE),
     (JOBLET_OP_CGROUP_NAMESPACE, JOBLET_OP_USER_NAMESPACE),
     (JOBLET_OP_USER_NAMESPACE, JOBLET_OP_IDS), (JOBLET_OP_IDS, JOBLET_OP_KEYRING),
     (JOBLET_OP_IDS, JOBLET_OP_CAPABILITIES), (JOBLET_OP_CAPABILITIES, JOBLET_OP_NO_NEW_PRIVILEGES),
-    (JOBLET_OP_NO_NEW_PRIVILEGES, JOBLET_OP_SECCOMP), (JOBLET_OP_SECCOMP, JOBLET_OP_CLOSE),
-    (JOBLET_OP_CLOSE, JOBLET_OP_EXEC), (JOBLET_OP_EXEC, JOBLET_OP_INIT_IDS),
+    (JOBLET_OP_NO_NEW_PRIVILEGES, JOBLET_OP_SECCOMP), (JOBLET_OP_SECCOMP, JOBLET_OP_INIT_IDS),
     (JOBLET_OP_INIT_IDS, JOBLET_OP_INIT_SECCOMP),
+    // And with the job: all privileges are gone before anything of it is read.
+    (JOBLET_OP_SECCOMP, JOBLET_OP_STDIO), (JOBLET_OP_INIT_SECCOMP, JOBLET_OP_STDIO),
+    (JOBLET_OP_STDIO, JOBLET_OP_CLOSE), (JOBLET_OP_CLOSE, JOBLET_OP_EXEC),
   ])
   func securityStepsKeepTheirOrder(_ first: joblet_plan_op, _ second: joblet_plan_op) throws {
     let ops = try makePlan().steps.map(\.op)
@@ -92,10 +116,11 @@ func makePlan(
     let binds = plan.steps.compactMap { step -> (String, BindOptions)? in
       if case .bind(_, let target, let options) = step { (target, options) } else { nil }
     }
-    #expect(binds.map(\.0) == ["/etc", "/usr", "/usrlocal", "/work"])
-    #expect(binds.dropLast().allSatisfy { $0.1.contains(.readOnly) })
+    #expect(binds.map(\.0) == ["/etc", "/usr", "/usrlocal"])
+    #expect(binds.allSatisfy { $0.1.contains(.readOnly) })
     // With the host's /etc there is nothing to generate, and nowhere to write it.
     #expect(!plan.steps.contains { if case .file = $0 { true } else { false } })
+    #expect(!plan.steps.contains { if case .symlink = $0 { true } else { false } })
   }
 
   @Test(arguments: [
@@ -186,9 +211,10 @@ func makePlan(
     }
   }
 
-  @Test func mutatedPlansAreReadOrRefused() throws {
-    let original = try makePlan(JobRequest(command: "sh", args: ["-c", "x"], env: ["A": "b"]), timeout: .seconds(1))
-      .encoded()
+  @Test(arguments: 0..<3) func mutatedPlansAreReadOrRefused(_ kind: Int) throws {
+    let original = try makePlans(JobRequest(command: "sh", args: ["-c", "x"], env: ["A": "b"]), timeout: .seconds(1))[
+      kind
+    ].encoded()
     var random = Generator(state: 42)
     var refused = 0
     for _ in 0..<20_000 {
@@ -208,19 +234,42 @@ func makePlan(
     #expect(refused > 1000)
   }
 
-  @Test func everyTruncationIsRefused() throws {
-    let bytes = try makePlan().encoded()
+  @Test(arguments: 0..<3) func everyTruncationIsRefused(_ kind: Int) throws {
+    let bytes = try makePlans()[kind].encoded()
     for length in stride(from: 0, to: bytes.count, by: 7) { #expect(read(Array(bytes[..<length])) == nil) }
     #expect(read(bytes + [0, 0, 0, 0, 0, 0, 0, 0]) == nil)
   }
 
   @Test func stepsOfAnEarlierPhaseAreRefused() throws {
-    #expect(read(Plan(steps: [.privateMounts, .exec(["a"])]).encoded()) != nil)
-    #expect(read(Plan(steps: [.exec(["a"]), .privateMounts]).encoded()) == nil)
-    // Nothing may follow the exec within the payload's phase: it would silently never run.
-    #expect(read(Plan(steps: [.exec(["a"]), .noNewPrivileges]).encoded()) == nil)
+    #expect(read(Plan(steps: [.privateMounts, .noNewPrivileges, .initIDs(1)]).encoded()) != nil)
+    #expect(read(Plan(steps: [.noNewPrivileges, .privateMounts]).encoded()) == nil)
+    #expect(read(Plan(steps: [.initIDs(1), .noNewPrivileges]).encoded()) == nil)
+  }
+
+  /// What is applied ahead of need holds nothing of a job, and a job's plan does nothing that takes privileges.
+  @Test func aPlanIsAJobsOrASandboxs() throws {
+    #expect(read(Plan(steps: [.exec(["a"])]).encoded()) != nil)
+    #expect(read(Plan(steps: [.privateMounts, .exec(["a"])]).encoded()) == nil)
+    #expect(read(Plan(steps: [.noNewPrivileges, .exec(["a"])]).encoded()) == nil)
+    #expect(read(Plan(steps: [.closeDescriptors]).encoded()) == nil)
+    #expect(read(Plan(steps: []).encoded()) == nil)
+    // Nothing may follow the exec: it would silently never run.
+    #expect(read(Plan(steps: [.exec(["a"]), .closeDescriptors]).encoded()) == nil)
     #expect(read(Plan(steps: [.exec(["a"]), .exec(["b"])]).encoded()) == nil)
-    #expect(read(Plan(steps: [.privateMounts]).encoded()) == nil)
+  }
+
+  @Test func onlyAStricterProfileIsAStepOfTheJob() throws {
+    let filters = try SeccompFilters(profile: "default")
+    let settings = SandboxSettings(allowedMounts: [])
+    func steps(_ profile: String?) throws -> Int {
+      let request = JobRequest(command: "true", seccomp: profile)
+      return try Plan.job(request, timeout: nil, settings: settings, filters: filters).steps.count {
+        if case .jobSeccomp = $0 { true } else { false }
+      }
+    }
+    #expect(try steps(nil) == 0 && steps("default") == 0)
+    #expect(try steps("strict") == 1)
+    #expect(throws: SandboxError.self) { try steps("compat") }
   }
 
   @Test func aLengthThatWrapsIsRefused() throws {

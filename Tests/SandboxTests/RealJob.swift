@@ -33,6 +33,8 @@ final class RealJob {
     var maxRecords: UInt64 = 10_000
     var dataSize = 1 << 18
     var stopAfterFirstRecord = false
+    /// False: the job's plan can still be changed when the go comes.
+    var sealsPlan = true
     var seccomp = "default"
     /// As on a node with `isolation.landlock: auto`.
     var landlock = try? LandlockSupport(abi: Landlock.abi().get())
@@ -46,23 +48,18 @@ final class RealJob {
     let root = try CgroupRoot(path: cgroupRoot, enabling: Set(Controller.allCases))
     let filters = try SeccompFilters(profile: options.seccomp)
     for path in [state, "\(state)/root", base, "\(base)/work"] { mkdir(path, 0o700) }
+    mkdir("\(base)/facts", 0o755)
     chown("\(base)/work", options.runAs.uid, options.runAs.gid)
     let settings = SandboxSettings(
       allowedMounts: [
         "/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/ca-certificates", "/etc/alternatives",
       ], runAs: options.runAs, stagingDirectory: "\(state)/root", timeoutGrace: options.grace,
       landlock: options.landlock)
-    let plan = try Plan(
-      request: request, id: id, timeout: options.timeout, workspace: "\(base)/work", settings: settings,
-      filters: filters)
+    let plan = try Plan.sandbox(settings, filters: filters)
+    let jobPlan = try Plan.job(request, timeout: options.timeout, settings: settings, filters: filters)
     let namespace = try UserNamespace.make(firstID: 1_879_048_192)
-    let ring = try MirroredFile.create(
-      "\(base)/ring", headerSize: Int(JOBLET_RING_HEADER_SIZE), dataSize: options.dataSize)
+    let ring = try makeRing("\(base)/ring", options)
     let header = ring.header.assumingMemoryBound(to: joblet_ring_header.self)
-    header.pointee.magic = UInt64(JOBLET_RING_MAGIC)
-    header.pointee.data_size = UInt64(options.dataSize)
-    header.pointee.max_records = options.maxRecords
-    header.pointee.next_seq = 1
     let data = try Fifo.create("\(base)/data")
     let space = try Fifo.create("\(base)/space")
     let group = JobCgroup(root: root, name: "\(id)")
@@ -72,25 +69,39 @@ final class RealJob {
     let pay = try group.payLeaf.open()
     let kill = try group.openPayKill()
     let leaf = try group.initLeaf.open()
-    let start = ContinuousClock.now
+    let template = try makeTemplate(settings, spawner, base: base, cgroup: leaf.raw)
+    let work = try DetachedMount.workspace("\(base)/work", userNamespace: namespace.descriptor.raw)
+    let facts = try DetachedMount.readOnly("\(base)/facts")
+    let jobMemory = try FileDescriptor.memory(named: "job-plan")
     let handle = try spawner.spawn(
       InitDescriptors(
         plan: memory.raw, ring: ring.descriptor.raw, dataFifo: data.descriptor.raw, spaceFifo: space.descriptor.raw,
-        userNamespace: namespace.descriptor.raw, payCgroup: pay.raw, payKill: kill.raw), cgroup: leaf.raw)
+        userNamespace: namespace.descriptor.raw, payCgroup: pay.raw, payKill: kill.raw, jobPlan: jobMemory.raw,
+        workspace: work.descriptor.raw, facts: facts.descriptor.raw), cgroup: leaf.raw,
+      mounts: template.descriptor.raw)
     var outcome = Outcome(
       kind: 0, code: 0, timedOut: false, failure: SetupFailure(setupStep: 0, setupErrno: 0), records: [], seqs: [])
     var position: UInt64 = 0
     var gone = false
     var stopped = false
-    var ready = false
     while true {
       joblet_ring_set_exec_waiting(header, 1)
       let phase = joblet_ring_phase(header)
       let head = joblet_ring_head(header)
       if phase == JOBLET_PHASE_READY.rawValue, !gone {
-        if !ready, getenv("RJ_TIME") != nil { print("ready", ContinuousClock.now - start) }
-        ready = true
         gone = true
+        // All that a claim is: what the job has of its own, then the go.
+        try Namespace.open(.hostName, of: handle.pid).setHostName(
+          Plan.hostName(of: id), from: Namespace.open(.hostName, of: getpid()))
+        for (name, content) in Plan.facts(of: id) {
+          let file = try FileDescriptor.open("\(base)/facts/\(name)", O_WRONLY | O_CREAT, mode: 0o644)
+          try file.writeAll(Array(content.utf8))
+        }
+        if options.sealsPlan {
+          try jobMemory.fillAndSeal(jobPlan.encoded())
+        } else {
+          try jobMemory.writeAll(jobPlan.encoded())
+        }
         joblet_ring_set_go(header)
         try space.wake()
       }
@@ -119,7 +130,6 @@ final class RealJob {
       joblet_ring_set_exec_waiting(header, 0)
       try data.drain()
     }
-    if getenv("RJ_TIME") != nil { print("ended", ContinuousClock.now - start) }
     outcome.kind = header.pointee.end_kind
     outcome.code = header.pointee.end_code
     outcome.timedOut = header.pointee.timed_out == 1
@@ -137,5 +147,42 @@ final class RealJob {
     _ = try handle.wait()
     while try !group.removeOnce() { usleep(1000) }
     return outcome
+  }
+
+  private static func makeRing(_ path: String, _ options: Options) throws -> MirroredFile {
+    let ring = try MirroredFile.create(path, headerSize: Int(JOBLET_RING_HEADER_SIZE), dataSize: options.dataSize)
+    let header = ring.header.assumingMemoryBound(to: joblet_ring_header.self)
+    header.pointee.magic = UInt64(JOBLET_RING_MAGIC)
+    header.pointee.data_size = UInt64(options.dataSize)
+    header.pointee.max_records = options.maxRecords
+    header.pointee.next_seq = 1
+    return ring
+  }
+
+  /// As exec does once when it starts.
+  private static func makeTemplate(
+    _ settings: SandboxSettings, _ spawner: borrowing InitSpawner, base: String, cgroup: CInt
+  ) throws -> Namespace {
+    let plan = try Plan.template(settings)
+    let memory = try FileDescriptor.sealedMemory(named: "template", plan.encoded())
+    let ring = try makeRing("\(base)/template-ring", Options())
+    let header = ring.header.assumingMemoryBound(to: joblet_ring_header.self)
+    let data = try Fifo.create("\(base)/template-data")
+    let space = try Fifo.create("\(base)/template-space")
+    joblet_ring_set_exec_waiting(header, 1)
+    let handle = try spawner.spawn(
+      InitDescriptors(
+        plan: memory.raw, ring: ring.descriptor.raw, dataFifo: data.descriptor.raw, spaceFifo: space.descriptor.raw),
+      cgroup: cgroup)
+    var entry = pollfd(fd: data.descriptor.raw, events: Int16(POLLIN), revents: 0)
+    #expect(poll(&entry, 1, 60_000) == 1)
+    let failure = SetupFailure(setupStep: header.pointee.setup_step, setupErrno: header.pointee.setup_errno)
+    #expect(
+      joblet_ring_phase(header) == JOBLET_PHASE_READY.rawValue,
+      "\(failure.step(in: [plan])): \(Errno.name(of: failure.code))")
+    let namespace = try Namespace.open(.mount, of: handle.pid)
+    try handle.send(signal: SIGKILL)
+    _ = try handle.wait()
+    return namespace
   }
 }

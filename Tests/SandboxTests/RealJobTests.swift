@@ -68,6 +68,43 @@ struct RealJobTests {
     #expect(text.hasSuffix("end\n"))
   }
 
+  @Test func theHostsTreeIsInNoJob() throws {
+    let outcome = try shell(
+      "cut -d' ' -f5 /proc/self/mountinfo; hostname; cat /etc/hostname /etc/hosts; ls -l /etc/hosts")
+    let lines = outcome.stdout.split(separator: "\n").map(String.init)
+    let mounts = lines.prefix { $0.hasPrefix("/") }
+    let own = ["/", "/dev", "/dev/pts", "/dev/shm", "/tmp", "/proc", "/work", "/run/joblet"]
+    let allowed = ["/usr", "/bin", "/sbin", "/lib", "/lib64", "/etc/ssl", "/etc/ca-certificates", "/etc/alternatives"]
+    for mount in mounts {
+      #expect(
+        own.contains(mount) || mount.hasPrefix("/proc/")
+          || allowed.contains { mount == $0 || mount.hasPrefix($0 + "/") },
+        "\(mount)")
+    }
+    #expect(own.allSatisfy { mounts.contains($0) })
+    let names = lines.filter { $0.hasPrefix("job-") }
+    #expect(names.count == 2 && Set(names).count == 1)
+    #expect(outcome.stdout.contains("127.0.0.1 localhost \(names.first ?? "")\n"))
+  }
+
+  @Test func aPlanThatCanStillChangeIsNotTrusted() throws {
+    var options = RealJob.Options()
+    options.sealsPlan = false
+    let outcome = try shell("echo ran", options: options)
+    #expect(outcome.kind == JOBLET_END_SETUP.rawValue && outcome.failure.op == JOBLET_OP_READ_JOB_PLAN.rawValue)
+    #expect(outcome.failure.code == EPERM && outcome.stdout.isEmpty)
+  }
+
+  @Test func aStricterFilterLiesOnTheNodes() throws {
+    let filters = "grep ^Seccomp_filters: /proc/self/status | tr -dc 0-9"
+    let usual = try shell(filters).stdout
+    let stricter = try RealJob.run(
+      JobRequest(command: "sh", args: ["-c", filters], seccomp: "strict"), initPath: setting("JOBLET_TEST_INIT") ?? "",
+      cgroupRoot: setting("JOBLET_TEST_CGROUP") ?? "", state: "\(setting("TMPDIR") ?? "/tmp")/joblet-real-jobs"
+    ).stdout
+    #expect(usual == "2" && stricter == "3")
+  }
+
   @Test func rootInTheJobIsNobody() throws {
     var options = RealJob.Options()
     options.runAs = try RunAs(user: "root", group: "root")

@@ -11,6 +11,14 @@ import Sandbox
 import Testing
 import Worker
 
+/// Where no sandbox can be had.
+struct NoSandboxes: SandboxSource {
+  func take() throws(SetupProblem) -> PreparedSandbox {
+    throw SetupProblem(step: "joblet-init", message: "there is none in this test")
+  }
+  func discard(_ sandbox: PreparedSandbox) {}
+}
+
 /// A node made of temporary directories: a supervisor that finds what an exec before it left there. `sleep` plays
 /// joblet-init, the test writes what it would write, and what the kernel would.
 final class FakeNode {
@@ -26,7 +34,7 @@ final class FakeNode {
   ///   - isLive: whether the job was admitted with `ipc.enabled: false`.
   ///   - figures: files of its `pay/`; nil if its cgroup is gone.
   init(isLive: Bool = false, figures: [String: String]? = nil) throws {
-    for name in ["jobs", "cgroup", "work"] { mkdir("\(directory.path)/\(name)", 0o755) }
+    for name in ["jobs", "prepared", "cgroup", "work"] { mkdir("\(directory.path)/\(name)", 0o755) }
     let arguments: [UnsafeMutablePointer<CChar>?] = [strdup("sleep"), strdup("1000"), nil]
     defer { for argument in arguments { free(argument) } }
     #expect(posix_spawnp(&pid, "sleep", nil, nil, arguments, environ) == 0)
@@ -98,12 +106,12 @@ final class FakeNode {
     return JobSupervisor(
       loop: try LoopExecutor(name: "test-loop"), settings: settings,
       launcher: JobLauncher(
-        spawner: JobLauncher.SharedSpawner(try InitSpawner(executable: "/bin/true")), cgroups: cgroups,
+        sandboxes: NoSandboxes(), cgroups: cgroups,
         namespaces: NamespaceStock(
           ranges: IDRangePool(first: 65_536, count: 1 << 20), filler: try WorkQueue(name: "fill", threads: 1),
           logger: logger),
         settings: SandboxSettings(allowedMounts: []), filters: try SeccompFilters(profile: "default"),
-        workspaces: workspaces, ringSize: 1 << 17, maxRecords: 1000),
+        workspaces: workspaces),
       teardown: JobTeardown(cgroups: cgroups, workspaces: workspaces, timeout: .seconds(1)),
       launching: try WorkQueue(name: "launch", threads: 1), ending: try WorkQueue(name: "end", threads: 1),
       removing: try WorkQueue(name: "remove", threads: 1), sampling: try WorkQueue(name: "sample", threads: 1),

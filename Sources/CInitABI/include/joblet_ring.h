@@ -32,8 +32,8 @@ struct joblet_ring_entry {
 
 // How far the job has come; joblet-init only ever raises it.
 enum joblet_phase {
-  JOBLET_PHASE_NEW = 0,      // the plan is being applied
-  JOBLET_PHASE_READY = 1,    // everything is prepared; waiting for exec's go
+  JOBLET_PHASE_NEW = 0,      // the sandbox's plan is being applied
+  JOBLET_PHASE_READY = 1,    // everything is prepared, privileges are given up; waiting for a job's plan and exec's go
   JOBLET_PHASE_RUNNING = 2,  // the payload's execve succeeded; started_at is set
   JOBLET_PHASE_ENDED = 3,    // both pipes are at EOF, the status was reaped, everything is committed
 };
@@ -51,9 +51,9 @@ enum joblet_trace {
   JOBLET_TRACE_INIT = 0,      // joblet-init runs, its ring and plan are mapped
   JOBLET_TRACE_ROOT = 1,      // the job's root is built
   JOBLET_TRACE_READY = 2,     // everything is prepared
-  JOBLET_TRACE_GO = 3,        // the go was seen
-  JOBLET_TRACE_CLONED = 4,    // the payload's process runs
-  JOBLET_TRACE_CONFINED = 5,  // it has given up its privileges and loaded its filter
+  JOBLET_TRACE_GO = 3,        // the payload's process saw the go
+  JOBLET_TRACE_CLONED = 4,    // the payload's process is there
+  JOBLET_TRACE_CONFINED = 5,  // it has given up its privileges and loaded the node's filter
   JOBLET_TRACE_EXEC = 6,      // it calls execve
   JOBLET_TRACE_COUNT = 8,
 };
@@ -71,7 +71,12 @@ struct joblet_ring_header {
   uint64_t head;
   uint64_t next_seq;      // the seq of the next record, 1 at first; published with head
   uint32_t init_waiting;  // 1 while joblet-init sleeps for want of space: exec then writes a byte to the space FIFO
-  uint32_t pad1[9];
+  uint32_t pad1;
+  // How long the job may run from its exec, and from SIGTERM to cgroup.kill, in nanoseconds; 0: for ever. The payload's process
+  // puts them here from the job's plan, for joblet-init can't read that one any more.
+  uint64_t timeout;
+  uint64_t grace;
+  uint32_t pad1b[4];
 
   // Written by joblet-init: the job's life and end. Valid as `phase` says (release / acquire).
   uint32_t phase;     // enum joblet_phase

@@ -1,6 +1,7 @@
 // Linux calls that Swift cannot make: a clone whose child must run no Swift, and calls without a libc wrapper.
 // Every function returns a value >= 0, or -errno; nothing touches errno.
 #pragma once
+#include <stddef.h>
 #include <stdint.h>
 #include <sys/types.h>
 
@@ -9,6 +10,7 @@ struct cl_spawn {
   int executable;            // joblet-init, opened with O_PATH or O_RDONLY
   int null;                  // /dev/null, read-write: becomes 0, 1 and 2
   int cgroup;                // directory of the cgroup the child is born in
+  int mount_namespace;       // the child gets a copy of this one's mounts; -1: of the caller's
   const int *descriptors;    // become 3, 4, 5 ... in the child
   uint32_t descriptor_count; // at most CL_SPAWN_MAX_DESCRIPTORS
   const char *name;          // argv[0]
@@ -17,7 +19,14 @@ struct cl_spawn {
 enum { CL_SPAWN_MAX_DESCRIPTORS = 16 };
 
 // The step of the child that failed: which part of cl_spawn_init an error is about.
-enum cl_spawn_step { CL_SPAWN_CLONE = 0, CL_SPAWN_DESCRIPTORS = 1, CL_SPAWN_CLOSE = 2, CL_SPAWN_EXEC = 3 };
+enum cl_spawn_step {
+  CL_SPAWN_CLONE = 0,
+  CL_SPAWN_DESCRIPTORS = 1,
+  CL_SPAWN_CLOSE = 2,
+  CL_SPAWN_EXEC = 3,
+  CL_SPAWN_ENTER = 4,    // setns into mount_namespace
+  CL_SPAWN_UNSHARE = 5,  // a mount namespace of its own
+};
 
 // Starts joblet-init in new pid, mount, network, ipc and uts namespaces inside `cgroup`. The calling thread waits until the
 // exec has happened (vfork); the address space is shared until then, so the cost does not grow with the caller's memory.
@@ -41,6 +50,17 @@ int cl_seal(int memfd);
 
 // open(2) with O_PATH | O_CLOEXEC: a file to execute or to look at, not to read.
 int cl_open_path(const char *path);
+
+// A copy of the mount at `path` (not of those below it) that nobody can reach but by the returned descriptor: nosuid and nodev,
+// with `read_only` read-only and noexec too; through the ID maps of `user_namespace` unless that is -1 (mount_setattr(2)).
+int cl_detached_mount(const char *path, int user_namespace, int read_only);
+
+// Sets the host name of another uts namespace. `own` is the caller's: the calling thread is back in it afterwards; if it can't
+// go back, the process ends rather than to go on with a thread in a job's namespace.
+int cl_set_hostname(int own, int other, const char *name, size_t length);
+
+// renameat2(2) with RENAME_EXCHANGE: both paths exist, before and after.
+int cl_exchange(const char *one, const char *other);
 
 int cl_fallocate(int fd, int64_t offset, int64_t length);
 

@@ -1,0 +1,162 @@
+import Cgroups
+import Glibc
+import JobletModel
+import LinuxKernel
+import Sandbox
+
+/// joblet-init of one job, as a class because a job shares it between threads.
+package final class InitProcess: Sendable {
+  package let handle: ProcessHandle
+  init(_ handle: consuming ProcessHandle) { self.handle = handle }
+}
+
+/// A sandbox that waits for a job, or is about to: everything a job needs but the job. It holds nothing of any.
+package final class PreparedSandbox: Sendable {
+  /// Of its cgroup, workspace and state directory. Not the ID of the job that will have it, but as unique.
+  let name: JobID
+  let directory: JobStateDirectory
+  let files: JobFiles
+  let process: InitProcess
+  let firstID: UInt32
+  /// For the job's own plan; empty and not sealed. joblet-init holds it too.
+  let jobPlan: FileDescriptor
+  let hostNames: Namespace
+
+  init(
+    name: JobID, directory: JobStateDirectory, files: JobFiles, process: InitProcess, firstID: UInt32,
+    jobPlan: consuming FileDescriptor, hostNames: consuming Namespace
+  ) {
+    self.name = name
+    self.directory = directory
+    self.files = files
+    self.process = process
+    self.firstID = firstID
+    self.jobPlan = jobPlan
+    self.hostNames = hostNames
+  }
+
+  /// How far its joblet-init is; nil if it is gone, or its ring says what can't be.
+  func phase() throws(Errno) -> RingPhase? {
+    guard try process.handle.isAlive() else { return nil }
+    return RingPhase(rawValue: files.ring.load32(RingLayout.Field.phase))
+  }
+}
+
+/// What every sandbox is made from, made once at start.
+package struct SandboxMaker: Sendable {
+  let spawner: JobLauncher.SharedSpawner
+  let template: MountTemplate
+  let plan: SandboxPlan
+  let cgroups: CgroupRoot
+  let namespaces: NamespaceStock
+  let workspaces: Workspaces
+  let settings: SandboxSettings
+  let ringSize: Int
+  let maxRecords: Int
+  /// Where sandboxes without a job have their state directories; on the file system of the jobs'.
+  let root: String
+  /// Makes the cgroup that jobs live in again, if it is gone.
+  let restoreRoot: @Sendable () throws -> Void
+
+  /// The same plan for all sandboxes, in memory that nobody can change.
+  package final class SandboxPlan: Sendable {
+    let plan: Plan
+    let memory: FileDescriptor
+
+    package init(_ plan: Plan) throws(Errno) {
+      self.plan = plan
+      memory = try .sealedMemory(named: "joblet-sandbox", plan.encoded())
+    }
+  }
+
+  /// Makes one, in the order of its cost if it fails, with joblet-init last. Blocks for a millisecond or two; joblet-init is not
+  /// ready by then. A failure leaves nothing behind.
+  func make() throws(SetupProblem) -> PreparedSandbox {
+    let name = JobID(node: 0)
+    let directory = JobStateDirectory(root: root, job: name)
+    let namespace = try namespaces.take()
+    do {
+      try step("state directory") { try directory.createForSandbox() }
+      let files = try step("ring") { try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords) }
+      let cgroup = try step("cgroup") { try makeCgroup("\(name)") }
+      try step("workspace") { try workspaces.make(name, uid: settings.runAs.uid, gid: settings.runAs.gid) }
+      return try step("joblet-init") { try spawn(name, cgroup, files, namespace, directory) }
+    } catch {
+      undo(name, directory)
+      // Nothing with these IDs was started, or it is gone.
+      namespaces.giveBack(namespace.firstID)
+      throw error
+    }
+  }
+
+  private func makeCgroup(_ name: String) throws -> JobCgroup {
+    let cgroup = JobCgroup(root: cgroups, name: name)
+    do {
+      try cgroup.create(root: cgroups)
+    } catch CgroupError.kernel(let error) where error.code == ENOENT {
+      // A scope whose last process ended is removed by systemd, and it is nobody's fault but the killer's.
+      try restoreRoot()
+      try cgroup.create(root: cgroups)
+    }
+    return cgroup
+  }
+
+  private func spawn(
+    _ name: JobID, _ cgroup: JobCgroup, _ files: JobFiles, _ namespace: JobNamespace, _ directory: JobStateDirectory
+  ) throws -> PreparedSandbox {
+    let jobPlan = try FileDescriptor.memory(named: "joblet-job")
+    let userNamespace = namespace.namespace.descriptor.raw
+    let work = try DetachedMount.workspace(workspaces.inner(name), userNamespace: userNamespace)
+    let facts = try DetachedMount.readOnly(directory.facts)
+    let pay = try cgroup.payLeaf.open()
+    let payKill = try cgroup.openPayKill()
+    let initLeaf = try cgroup.initLeaf.open()
+    let process = InitProcess(
+      try spawner.spawner.spawn(
+        InitDescriptors(
+          plan: plan.memory.raw, ring: files.ring.descriptor, dataFifo: files.data.descriptor.raw,
+          spaceFifo: files.space.descriptor.raw, userNamespace: userNamespace, payCgroup: pay.raw,
+          payKill: payKill.raw, jobPlan: jobPlan.raw, workspace: work.descriptor.raw, facts: facts.descriptor.raw),
+        cgroup: initLeaf.raw, mounts: template.namespace.descriptor.raw))
+    do {
+      let hostNames = try Namespace.open(.hostName, of: process.handle.pid)
+      // A process that can't be found again after a restart must not live.
+      try directory.saveLaunch(
+        LaunchNote(
+          pid: process.handle.pid, startTime: try process.handle.startTime(), firstID: namespace.firstID,
+          cgroup: "\(name)"))
+      return PreparedSandbox(
+        name: name, directory: directory, files: files, process: process, firstID: namespace.firstID, jobPlan: jobPlan,
+        hostNames: hostNames)
+    } catch {
+      try process.handle.send(signal: SIGKILL)
+      _ = try process.handle.wait()
+      throw error
+    }
+  }
+
+  /// What a failure left. What can't be removed now is found at the next start.
+  private func undo(_ name: JobID, _ directory: JobStateDirectory) {
+    let cgroup = JobCgroup(root: cgroups, name: "\(name)")
+    do {
+      if cgroup.directory.exists {
+        try cgroup.killAll()
+        for _ in 0..<1000 where try !cgroup.removeOnce() { usleep(1000) }
+      }
+      try workspaces.remove(name, after: .zero)
+      directory.remove()
+    } catch {
+      return
+    }
+  }
+
+  private func step<T>(_ name: String, _ body: () throws -> T) throws(SetupProblem) -> T {
+    do {
+      return try body()
+    } catch let problem as SetupProblem {
+      throw problem
+    } catch {
+      throw SetupProblem(step: name, message: "\(error)")
+    }
+  }
+}
