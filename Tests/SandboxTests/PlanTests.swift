@@ -65,9 +65,9 @@ func makePlans(
     let plans = try makePlans(request, timeout: .milliseconds(1500))
     var steps: [ReadStep] = []
     for plan in plans {
-      let read = try #require(read(plan.encoded()))
-      #expect(read.map(\.op) == plan.steps.map(\.op))
-      steps += read
+      let some = try #require(read(plan.encoded()))
+      #expect(some.map(\.op) == plan.steps.map(\.op))
+      steps += some
     }
     func step(_ op: joblet_plan_op) -> ReadStep? { steps.first { $0.op == op.rawValue } }
     #expect(step(JOBLET_OP_EXEC)?.strings == ["sh", "-c", "echo \"$A\"", ""])
@@ -195,10 +195,10 @@ func makePlans(
     let plan = try makePlan()
     let index = try #require(plan.steps.lastIndex { if case .exec = $0 { true } else { false } })
     let missing = SetupFailure(setupStep: JOBLET_OP_EXEC.rawValue << 16 | UInt32(index), setupErrno: 2)
-    #expect(missing.exitCode == 127 && missing.step(in: plan) == "exec" && missing.step(in: nil) == "exec")
+    #expect(missing.exitCode == 127 && missing.step(in: [plan]) == "exec" && missing.step(in: []) == "exec")
     #expect(SetupFailure(setupStep: JOBLET_OP_EXEC.rawValue << 16, setupErrno: 13).exitCode == 126)
     let mount = SetupFailure(setupStep: JOBLET_OP_BIND.rawValue << 16 | 4, setupErrno: 2)
-    #expect(mount.exitCode == nil && mount.step(in: plan).hasPrefix("mount /") && mount.step(in: nil) == "mount")
+    #expect(mount.exitCode == nil && mount.step(in: [plan]).hasPrefix("mount /") && mount.step(in: []) == "mount")
   }
 }
 
