@@ -9,6 +9,7 @@
 #include <signal.h>
 #include <stdint.h>
 #include <string.h>
+#include <sys/statfs.h>
 #include <sys/syscall.h>
 #include <unistd.h>
 
@@ -47,4 +48,9 @@ int cl_idmapped_mount_possible(const char *path, int user_namespace) {
   // Never attached anywhere: it is gone with its descriptor.
   close((int)tree);
   return value;
+}
+
+int64_t cl_file_system_type(const char *path) {
+  struct statfs status;
+  return statfs(path, &status) < 0 ? -errno : (int64_t)status.f_type;
 }

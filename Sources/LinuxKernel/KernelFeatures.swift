@@ -10,6 +10,11 @@ public enum KernelFeatures {
     return withUnsafeBytes(of: &name.release) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
   }
 
+  /// The kind of file system a path is on, as statfs(2) numbers it.
+  public static func fileSystemType(of path: String) throws(Errno) -> Int64 {
+    try Kernel.check("statfs", path, cl_file_system_type(path))
+  }
+
   /// SECCOMP_RET_USER_NOTIF (seccomp_unotify(2)).
   /// - Throws: `EOPNOTSUPP` where it is unknown, `ENOSYS` or `EINVAL` without seccomp filters.
   public static func checkSeccompNotification() throws(Errno) {

@@ -12,6 +12,6 @@ struct JobletExec: AsyncParsableCommand {
       Without a subcommand it is the daemon, which systemd starts by its socket; its options are those of 'serve' \
       (joblet-exec serve --help). The other commands change nothing.
       """,
-    version: jobletVersion, subcommands: [Serve.self, PlanVerb.self, WorkspacesCommand.self],
+    version: jobletVersion, subcommands: [Serve.self, PlanVerb.self, DoctorVerb.self, WorkspacesCommand.self],
     defaultSubcommand: Serve.self)
 }

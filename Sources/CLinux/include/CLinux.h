@@ -79,6 +79,9 @@ int cl_clone_into_cgroup_known(void);
 // 0 if files below `path` can be mounted through the user namespace's ID map, else -errno. Takes root; mounts nothing anywhere.
 int cl_idmapped_mount_possible(const char *path, int user_namespace);
 
+// statfs(2)'s f_type (the magic numbers of linux/magic.h), or -errno.
+int64_t cl_file_system_type(const char *path);
+
 // The name (`ENOENT`) and the sentence of an error number; NULL for one that does not exist. Thread-safe, unlike strerror.
 const char *cl_error_name(int number);
 const char *cl_error_text(int number);
