@@ -42,6 +42,7 @@ private func look(_ frame: FrameHeader, _ payload: UnsafeRawBufferPointer) {
   case .condition: roundTrip(StoreCondition.self, payload)
   case .run: roundTrip(RunRequest.self, payload)
   case .stop: roundTrip(StopRequest.self, payload)
+  case .deleteJob, .pause, .resume: roundTrip(Caller.self, payload)
   case .output, .metricOutput: roundTrip(OutputRequest.self, payload)
   case .outputState: roundTrip(OutputState.self, payload)
   case .problem: roundTrip(Problem.self, payload)
