@@ -155,8 +155,7 @@ extension SystemTests {
         "trap 'exit 0' TERM; echo up; while :; do sleep 0.2; done",
         fields: ["limits": ["cpu_percent": 50, "memory_mb": 64, "pids": 32]])
       try await eventually("the job is up") { try await api.text(job.id) == Data("up\n".utf8) }
-      let group = try await Shell.must(
-        "dirname $(find \(Installed.jobsCgroup) -path '*\(job.id)*' -path '*/pay/cgroup.procs')")
+      let group = try await JobCgroup.payload(of: job.id)
       let read = { (file: String) in try await Shell.must("cat \(group)/\(file)") }
       #expect(try await read("memory.max") == "\(64 << 20)")
       #expect(try await read("memory.swap.max") == "0")
@@ -168,7 +167,7 @@ extension SystemTests {
       _ = try await api.call("POST", "/v1/jobs/\(job.id)/stop")
       _ = try await api.ended(job.id)
       try await eventually("its cgroup is gone") {
-        try await Shell.must("find \(Installed.jobsCgroup) -name '*\(job.id)*' | wc -l") == "0"
+        try await Shell.run("test -e \(group)").status != 0
       }
     }
 

@@ -36,13 +36,7 @@ extension SystemTests.Escape {
       let report = try await host.attack(["leave"], fields: ["limits": ["pids": 64]])
       #expect(report.job.status == "COMPLETED", "\(report)")
       #expect(report.outcomes == ["left behind": "done"])
-      try await eventually("nothing of it is left") {
-        try await Shell.must(
-          """
-          pgrep -fc '^\(EscapeHost.payload) leave' || true
-          find \(Installed.jobsCgroup) -name '\(report.job.id)' | wc -l
-          """) == "0\n0"
-      }
+      #expect(try await Shell.must("pgrep -fc '^\(EscapeHost.payload) leave' || true") == "0")
     }
 
     @Test(.timeLimit(.minutes(10)))

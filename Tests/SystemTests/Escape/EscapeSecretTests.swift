@@ -35,8 +35,7 @@ extension SystemTests.Escape {
         try await eventually("the job has its secret") {
           String(decoding: try await host.api.text(job.id), as: UTF8.self) == "\(Secrets.canary.count)\n"
         }
-        let group = try await Shell.must(
-          "dirname $(find \(Installed.jobsCgroup) -path '*\(job.id)*' -path '*/pay/cgroup.procs')")
+        let group = try await JobCgroup.payload(of: job.id)
         let pids = Set(try await Shell.must("cat \(group)/cgroup.procs").split(separator: "\n").map(String.init))
         let found = try await places().filter { place in
           let parts = place.split(separator: "/")

@@ -62,19 +62,14 @@ struct Neighbour {
     }
   }
 
-  var cgroup: String {
-    get async throws {
-      try await Shell.must("dirname $(find \(Installed.jobsCgroup) -path '*\(job.id)*' -path '*/pay/cgroup.procs')")
-    }
-  }
-
   /// Its processes as the host numbers them.
   func pids() async throws -> [String] {
-    try await Shell.must("cat \(try await cgroup)/cgroup.procs").split(separator: "\n").map(String.init)
+    try await Shell.must("cat \(try await JobCgroup.payload(of: job.id))/cgroup.procs").split(separator: "\n").map(
+      String.init)
   }
 
   func look() async throws -> State {
-    let group = try await cgroup
+    let group = try await JobCgroup.payload(of: job.id)
     let pids = try await pids()
     return State(
       pids: try await Shell.must(
