@@ -105,7 +105,7 @@ final class FakeNode {
     let workspaces = Workspaces(path: directory.path + "/work")
     return JobSupervisor(
       loop: try LoopExecutor(name: "test-loop"), settings: settings,
-      launcher: JobLauncher(
+      launcher: try JobLauncher(
         sandboxes: NoSandboxes(), cgroups: cgroups,
         namespaces: NamespaceStock(
           ranges: IDRangePool(first: 65_536, count: 1 << 20), filler: try WorkQueue(name: "fill", threads: 1),
