@@ -54,10 +54,14 @@ extension SeccompProfile {
       try ArgumentRules.addForDefault(compiler)
     }
     if self == .compat {
-      try compiler.rule(FilterCompiler.allow, SyscallNames.compat + SyscallNames.asynchronous + ["personality"])
+      try compiler.rule(
+        FilterCompiler.allow,
+        SyscallNames.compat + SyscallNames.asynchronous + SyscallNames.messageQueues + ["personality"])
     } else {
       // fs.aio-max-nr is the whole host's: one job could take it all. With ENOSYS databases fall back to threads.
       try compiler.rule(FilterCompiler.refuse(ENOSYS), SyscallNames.asynchronous)
+      // As on a kernel without them, whether there is Landlock or not.
+      try compiler.rule(FilterCompiler.refuse(ENOSYS), SyscallNames.messageQueues)
       // Linux, UNAME26 and ADDR_NO_RANDOMIZE for debuggers and sanitizers, and the query.
       let personas: [UInt64] = self == .strict ? [0, 0xFFFF_FFFF] : [0, 0x20000, 0x40000, 0x60000, 0xFFFF_FFFF]
       try compiler.rule(FilterCompiler.allow, ["personality"], argument: 0, isOneOf: personas)

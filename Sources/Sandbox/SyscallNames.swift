@@ -37,6 +37,11 @@ enum SyscallNames {
     "io_cancel", "io_destroy", "io_getevents", "io_pgetevents", "io_setup", "io_submit",
   ]
 
+  /// POSIX message queues (mq_overview(7)): their files are below no mount of the job, so Landlock refuses them anyway.
+  static let messageQueues = [
+    "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink",
+  ]
+
   static let allowed =
     files + attributes + memory + processes + signals + scheduling + time + waiting + sockets + identity
     + interprocess + ownSandbox
@@ -112,7 +117,7 @@ enum SyscallNames {
     "setgid", "setgroups", "setregid", "setresgid", "setresuid", "setreuid", "setuid",
   ]
   static let interprocess = [
-    "mq_getsetattr", "mq_notify", "mq_open", "mq_timedreceive", "mq_timedsend", "mq_unlink", "msgctl", "msgget",
+    "msgctl", "msgget",
     "msgrcv",
     "msgsnd", "semctl", "semget", "semop", "semtimedop", "shmat", "shmctl", "shmdt",
   ]

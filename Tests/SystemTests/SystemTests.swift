@@ -16,6 +16,7 @@ struct SystemTests {}
 /// Where things are on an installed host.
 enum Installed {
   static let config = "/opt/joblet/joblet-config.yml"
+  static let exec = "/opt/joblet/bin/joblet-exec"
   static let clientConfig = "/opt/joblet/config/rnx-config.yml"
   static let logs = "/opt/joblet/logs"
   static let metrics = "/opt/joblet/metrics"
