@@ -108,9 +108,13 @@ enum PlanMaker {
     var steps: [PlanStep] = [
       // In the payload, not by a flag of its clone: the flag would make init/ the root the job sees, not pay/.
       .cgroupNamespace,
-      .resourceLimit(.core, soft: 0, hard: 0),
+      .oomScore(500),
+      // 1 and not 0: with 0 the host's handler of cores runs all the same where core_pattern names a program (core(5)), as the
+      // host's root, and the job's memory, with its secrets, is in the host's journal.
+      .resourceLimit(.core, soft: 1, hard: 1),
       .resourceLimit(.openFiles, soft: min(1024, settings.openFiles), hard: settings.openFiles),
       .resourceLimit(.memoryLock, soft: 8 << 20, hard: 8 << 20),
+      .resourceLimit(.signals, soft: 4096, hard: 4096),
       .resourceLimit(.messageQueueBytes, soft: 819_200, hard: 819_200),
       .resourceLimit(.nice, soft: 0, hard: 0),
       .resourceLimit(.realTimePriority, soft: 0, hard: 0),
@@ -173,7 +177,10 @@ enum PlanMaker {
     "/proc/acpi", "/proc/asound", "/proc/interrupts", "/proc/kcore", "/proc/keys", "/proc/latency_stats", "/proc/scsi",
     "/proc/sched_debug", "/proc/timer_list", "/proc/timer_stats",
   ]
-  static let readOnlyPaths = ["/proc/bus", "/proc/fs", "/proc/irq", "/proc/sys", "/proc/sysrq-trigger"]
+  /// `/proc/pressure` too: anybody may write there to be told of pressure, and each who does costs the whole host.
+  static let readOnlyPaths = [
+    "/proc/bus", "/proc/fs", "/proc/irq", "/proc/pressure", "/proc/sys", "/proc/sysrq-trigger",
+  ]
 
   /// The files programs expect in `/etc` that are the same for every job.
   static func files(_ user: RunAs) -> [(String, String)] {

@@ -42,6 +42,7 @@ private struct PlanEncoder {
     case .landlockAllow(let path, let rights): write(step, numbers: [rights.rawValue], strings: [path])
     case .file(let path, let content, let mode): write(step, numbers: [UInt64(mode)], strings: [path, content])
     case .standardStreams(let merge): write(step, numbers: [merge ? 1 : 0])
+    case .oomScore(let score): write(step, numbers: [UInt64(score)])
     case .resourceLimit(let limit, let soft, let hard): write(step, numbers: [limit.rawValue, soft, hard])
     case .ids(let uid, let gid): write(step, numbers: [UInt64(uid), UInt64(gid)])
     case .violations(let program), .seccomp(let program), .jobSeccomp(let program), .initSeccomp(let program):

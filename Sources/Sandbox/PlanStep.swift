@@ -28,6 +28,7 @@ public enum PlanStep: Hashable, Sendable {
 
   // The payload's process, before there is a job.
   case cgroupNamespace
+  case oomScore(UInt32)
   case resourceLimit(ResourceLimit, soft: UInt64, hard: UInt64)
   case userNamespace
   case ids(uid: UInt32, gid: UInt32)
@@ -100,6 +101,7 @@ extension PlanStep {
     case .landlock: JOBLET_OP_LANDLOCK.rawValue
     case .cgroupNamespace: JOBLET_OP_CGROUP_NAMESPACE.rawValue
     case .standardStreams: JOBLET_OP_STDIO.rawValue
+    case .oomScore: JOBLET_OP_OOM_SCORE.rawValue
     case .resourceLimit: JOBLET_OP_RLIMIT.rawValue
     case .userNamespace: JOBLET_OP_USER_NAMESPACE.rawValue
     case .ids: JOBLET_OP_IDS.rawValue
@@ -146,6 +148,7 @@ extension PlanStep: CustomStringConvertible {
     case .landlock: "enter the Landlock ruleset"
     case .cgroupNamespace: "cgroup namespace"
     case .standardStreams: "standard streams"
+    case .oomScore: "who is killed when the host has no memory left"
     case .resourceLimit(let limit, _, _): "resource limit \(limit)"
     case .userNamespace: "user namespace"
     case .ids(let uid, let gid): "user \(uid), group \(gid)"

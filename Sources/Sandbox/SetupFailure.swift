@@ -45,6 +45,7 @@ public struct SetupFailure: Hashable, Sendable {
     JOBLET_OP_VIOLATIONS.rawValue: "filter for calls that are never legitimate",
     JOBLET_OP_LANDLOCK_RULES.rawValue: "Landlock ruleset", JOBLET_OP_LANDLOCK_ALLOW.rawValue: "Landlock rule",
     JOBLET_OP_LANDLOCK.rawValue: "enter the Landlock ruleset",
+    JOBLET_OP_OOM_SCORE.rawValue: "oom_score_adj",
     JOBLET_OP_CGROUP_NAMESPACE.rawValue: "cgroup namespace", JOBLET_OP_STDIO.rawValue: "standard streams",
     JOBLET_OP_RLIMIT.rawValue: "resource limit", JOBLET_OP_USER_NAMESPACE.rawValue: "user namespace",
     JOBLET_OP_IDS.rawValue: "user and group", JOBLET_OP_KEYRING.rawValue: "session keyring",

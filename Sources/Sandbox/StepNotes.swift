@@ -19,7 +19,7 @@ extension PlanStep {
     case .privateMounts, .loopback, .tmpfs, .terminals, .proc, .mask, .readOnlyPath, .workspace, .facts: rootNote
     case .landlockRules, .landlockAllow, .landlock, .violations, .seccomp, .jobSeccomp, .initSeccomp:
       confinementNote
-    case .cgroupNamespace, .standardStreams, .resourceLimit, .userNamespace, .ids, .keyring, .directory,
+    case .cgroupNamespace, .standardStreams, .oomScore, .resourceLimit, .userNamespace, .ids, .keyring, .directory,
       .dropCapabilities, .noNewPrivileges, .closeDescriptors, .environment, .exec:
       payloadNote
     case .timeout, .initIDs: supervisionNote
@@ -116,6 +116,9 @@ extension PlanStep {
         "as a flag of the clone: the job's root cgroup would be joblet-init's, not its own")
     case .standardStreams:
       StepNote("pipe(7), dup2(2)", "after the descriptors are closed: there is nothing to connect")
+    case .oomScore:
+      StepNote(
+        "proc(5) /proc/PID/oom_score_adj", "left out: a job's greed is answered with the end of the host's daemons")
     case .resourceLimit: StepNote("setrlimit(2), core(5)", "after the IDs: a hard limit can't be raised any more")
     case .userNamespace:
       StepNote("setns(2), user_namespaces(7)", "after the IDs: without CAP_SYS_ADMIN the namespace can't be entered")
@@ -171,6 +174,7 @@ extension PlanStep {
       ["handled 0x\(String(handled.rawValue, radix: 16))", "scoped 0x\(String(scoped, radix: 16))"]
     case .landlockAllow(_, let rights): ["rights 0x\(String(rights.rawValue, radix: 16))"]
     case .standardStreams(let merge): [merge ? "one pipe" : "two pipes"]
+    case .oomScore(let score): ["\(score)"]
     case .resourceLimit(_, let soft, let hard): ["soft \(soft)", "hard \(hard)"]
     case .environment(let values), .exec(let values): values
     case .timeout(let after, let grace): ["after \(after)", "grace \(grace)"]

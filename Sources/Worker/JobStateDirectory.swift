@@ -69,11 +69,11 @@ package struct JobStateDirectory: Sendable {
 
   /// Writes what starts the job; the values of `request.secretEnv` are real here.
   package func writeJob(request: JobRequest, record: [UInt8], isLive: Bool) throws {
-    if isLive { try write("live", []) }
-    if !request.secretEnv.isEmpty { try write("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
+    if isLive { try writeNew("live", []) }
+    if !request.secretEnv.isEmpty { try writeNew("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
     var masked = request
     masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
-    try write("request", Array(try JSONEncoder().encode(masked)))
+    try writeNew("request", Array(try JSONEncoder().encode(masked)))
     // The record last: a directory without one is a job that was never admitted.
     try write("record", record)
   }
@@ -191,6 +191,12 @@ package struct JobStateDirectory: Sendable {
       if let job = JobID(entryName(entry)) { jobs.append(job) }
     }
     return jobs.sorted()
+  }
+
+  /// Writes a file of a directory that means nothing yet: nobody reads it half written.
+  private func writeNew(_ name: String, _ bytes: [UInt8]) throws(Errno) {
+    let file = try FileDescriptor.open("\(path)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
+    try file.writeAll(bytes)
   }
 
   /// Replaces a file as a whole: a reader sees the old or the new one.

@@ -40,6 +40,8 @@ package struct JobStateMachine: Sendable {
     case ready
     /// joblet-init: both pipes are at EOF, the status was reaped.
     case reported
+    /// The sandbox did not get ready in time, or the command did not come to its exec.
+    case setupOverdue
     /// joblet-init died without a report.
     case initLost
     /// The ring can't be believed.
@@ -186,7 +188,8 @@ package struct JobStateMachine: Sendable {
     case (.initializing, .reported), (.running, .reported):
       return collect([])
     case (.preparing, .initLost), (.initializing, .initLost), (.running, .initLost),
-      (.preparing, .ringFault), (.initializing, .ringFault), (.running, .ringFault):
+      (.initializing, .setupOverdue), (.running, .setupOverdue), (.preparing, .ringFault), (.initializing, .ringFault),
+      (.running, .ringFault):
       return collect([.killAll])
 
     case (.collecting, .collected):

@@ -58,6 +58,10 @@ extension JobSupervisor {
       tellTrace(job)
       apply(.reported, to: job)
     case .running:
+      if let timer = job.setupTimer {
+        loop.cancel(timer)
+        job.setupTimer = nil
+      }
       job.plans = []  // the command runs: no step can fail any more
       tellTrace(job)
     case .new, nil: break
@@ -231,29 +235,34 @@ extension JobSupervisor {
 
   /// Changes a job's record and makes the change known: to its state directory, persist and whoever listens.
   func change(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
-    save(job, body)
-    publish(job)
+    publish(job, save(job, body))
   }
 
-  /// Changes a job's record in its state directory alone; ``publish(_:)`` follows.
-  func save(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) {
+  /// Changes a job's record in its state directory alone; ``publish(_:_:)`` follows.
+  /// - Returns: the record, encoded; nil if it can't be.
+  func save(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) -> [UInt8]? {
     body(&job.record)
     job.record.version += 1
+    var encoded: [UInt8]?
     do {
+      let bytes = Array(try JSONEncoder().encode(job.record))
+      encoded = bytes
       // Before anyone hears of it: a joblet-exec killed in between would give the same version to another change, and persist
       // takes a version only once.
-      try job.directory.saveRecord(Array(try JSONEncoder().encode(job.record)))
+      try job.directory.saveRecord(bytes)
     } catch {
       logger.error(
         "a job's record could not be saved; a restart of joblet-exec would see an older one",
         metadata: ["job": "\(job.id)", "error": "\(error)"])
     }
+    return encoded
   }
 
   /// Hands the record to persist and to whoever listens.
-  func publish(_ job: SupervisedJob) {
+  /// - Parameter encoded: the record, where it was encoded already.
+  func publish(_ job: SupervisedJob, _ encoded: [UInt8]? = nil) {
     do {
-      let encoded = Array(try JSONEncoder().encode(job.record))
+      let encoded = try encoded ?? Array(try JSONEncoder().encode(job.record))
       job.feed.setRecord(encoded, version: job.record.version, isFinal: job.record.status.isEnded)
       link.wake(job.feed)
     } catch {

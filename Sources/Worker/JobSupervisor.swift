@@ -203,8 +203,30 @@ package actor JobSupervisor {
     }
     guard let launched = outcome.job else { return }
     supervise(job, files: launched.files, process: launched.process)
+    watchSetup(job)
     apply(.launched, to: job)
     observe(job)
+  }
+
+  /// Nothing between a launch and the command's exec waits for anything but the kernel; but that may wait for ever, as for a
+  /// file of a network file system whose server is gone.
+  private func watchSetup(_ job: SupervisedJob) {
+    let (id, limit) = (job.id, settings.cleanupTimeout)
+    job.setupTimer = loop.schedule(after: limit) { [weak self] in
+      self?.assumeIsolated { supervisor in
+        guard let job = supervisor.jobs[id], job.setupTimer != nil else { return }
+        job.setupTimer = nil
+        // One that was paused before its exec stands still because it was told to.
+        guard job.machine.freezer == .thawed else { return supervisor.watchSetup(job) }
+        guard [.initializing, .running].contains(job.machine.state), job.feed.consumer?.phase != .running else {
+          return
+        }
+        job.facts.setup = SetupProblem(
+          step: job.machine.state == .initializing ? "joblet-init" : "exec",
+          message: "it was not done within \(limit) (joblet.cleanupTimeout)")
+        supervisor.apply(.setupOverdue, to: job)
+      }
+    }
   }
 
   /// Watches the job's FIFO and its PID 1 from now on.
@@ -234,7 +256,7 @@ package actor JobSupervisor {
     // `started` goes into the state directory before the go; to persist, after it: until persist acknowledges it, the record is
     // kept here and sent again on every connection, so only the loss of the whole host's memory can lose it, and that loses
     // the job too.
-    save(job) { record in
+    let encoded = save(job) { record in
       record.status = .running
       record.startedAt = .now()
     }
@@ -242,7 +264,7 @@ package actor JobSupervisor {
     job.files?.ring.store32(RingLayout.Field.go, 1)
     wakeInit(job)
     job.trace?.note(.go)
-    publish(job)
+    publish(job, encoded)
     job.feed.metrics.start(clock: JobMeter.clock())
     startSampling(job, after: settings.sampleInterval)
     watchTimeout(job)
@@ -290,6 +312,10 @@ package actor JobSupervisor {
   private func cancelTimers(_ job: SupervisedJob) {
     for timer in job.timers { loop.cancel(timer) }
     job.timers.removeAll()
+    // A stop asks for less patience, not for more: the setup's own limit goes on.
+    guard job.machine.state != .running, let timer = job.setupTimer else { return }
+    loop.cancel(timer)
+    job.setupTimer = nil
   }
 
   func inBackground(

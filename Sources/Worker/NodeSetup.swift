@@ -6,6 +6,7 @@ import JobletModel
 import LinuxKernel
 import Logging
 import Sandbox
+import Synchronization
 
 /// Where exec finds what is not in the configuration; a developer may point elsewhere.
 public struct ExecPaths: Sendable {
@@ -40,6 +41,11 @@ struct NodeSetup: Sendable {
   let settings: WorkerSettings
   /// Holds the lock on the state directory for as long as this process lives.
   let lock: StateLock
+
+  private final class OneAtATime: Sendable {
+    private let lock = Mutex(())
+    func run(_ body: () throws -> Void) throws { try lock.withLock { _ in try body() } }
+  }
 
   final class StateLock: Sendable {
     let file: FileDescriptor
@@ -76,9 +82,12 @@ struct NodeSetup: Sendable {
         description: "isolation.id_pool: \(pool.count) IDs are not enough for one job, which takes 65536")
     }
     let namespaces = NamespaceStock(ranges: ranges, filler: filler, logger: logger)
-    settings = WorkerSettings(
+    var settings = WorkerSettings(
       configuration, stateRoot: "\(state)/jobs", cgroups: cgroups, disk: try NodeSetup.disk(configuration),
       software: "joblet-exec \(jobletVersion) pid \(getpid())")
+    // More jobs than ranges of IDs can't run at once; the others wait in the queue.
+    settings.maxRunning = settings.maxRunning == 0 ? ranges.free : min(settings.maxRunning, ranges.free)
+    self.settings = settings
     teardown = JobTeardown(
       cgroups: cgroups, workspaces: workspaces,
       timeout: configuration.joblet.cleanupTimeout)
@@ -88,6 +97,8 @@ struct NodeSetup: Sendable {
     let filters = try SeccompFilters(profile: configuration.isolation.seccomp)
     let shared = JobLauncher.SharedSpawner(spawner)
     let isOwnScope = paths.cgroupRoot == nil
+    // Threads that find the scope gone at the same moment must not each make one.
+    let restoring = OneAtATime()
     sandboxes = SandboxStock(
       maker: SandboxMaker(
         spawner: shared,
@@ -97,8 +108,10 @@ struct NodeSetup: Sendable {
         maxRecords: settings.maxRecords, root: settings.preparedRoot,
         restoreRoot: {
           guard isOwnScope else { return }
-          try JobsScope.ensure(logger: logger)
-          _ = try CgroupRoot(path: JobsScope.path, enabling: cgroups.controllers)
+          try restoring.run {
+            try JobsScope.ensure(logger: logger)
+            _ = try CgroupRoot(path: JobsScope.path, enabling: cgroups.controllers)
+          }
         }),
       size: configuration.isolation.prepared, teardown: teardown, filler: filler, logger: logger)
     launcher = try JobLauncher(

@@ -71,13 +71,17 @@ package struct SandboxMaker: Sendable {
 
   /// Makes one, in the order of its cost if it fails, with joblet-init last. Blocks for a millisecond or two; joblet-init is not
   /// ready by then. A failure leaves nothing behind.
-  func make() throws(SetupProblem) -> PreparedSandbox {
+  /// - Parameter patience: how long to wait for a range of IDs.
+  func make(patience: Duration = .zero) throws(SetupProblem) -> PreparedSandbox {
     let name = JobID(node: 0)
     let directory = JobStateDirectory(root: root, job: name)
-    let namespace = try namespaces.take()
+    let namespace = try namespaces.take(patience: patience)
     do {
       try step("state directory") { try directory.createForSandbox() }
-      let files = try step("ring") { try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords) }
+      let files = try step("ring") {
+        try checkRoom()
+        return try JobFiles(creating: directory, ringSize: ringSize, maxRecords: maxRecords)
+      }
       let cgroup = try step("cgroup") { try makeCgroup("\(name)") }
       try step("workspace") { try workspaces.make(name, uid: settings.runAs.uid, gid: settings.runAs.gid) }
       return try step("joblet-init") { try spawn(name, cgroup, files, namespace, directory) }
@@ -87,6 +91,16 @@ package struct SandboxMaker: Sendable {
       namespaces.giveBack(namespace.firstID)
       throw error
     }
+  }
+
+  /// Rings stand on the tmpfs that the whole host keeps its run-time state on: they leave an eighth of it to others.
+  private func checkRoom() throws {
+    var status = statvfs()
+    try Kernel.call("statvfs", root) { statvfs(root, &status) }
+    guard status.f_blocks > 0,
+      UInt64(status.f_bavail) * UInt64(status.f_frsize) >= UInt64(ringSize) + UInt64(status.f_blocks)
+        * UInt64(status.f_frsize) / 8
+    else { throw Errno(ENOSPC, "statvfs", "\(root): an eighth of it is kept free") }
   }
 
   private func makeCgroup(_ name: String) throws -> JobCgroup {

@@ -27,10 +27,13 @@ package final class SandboxStock: SandboxSource {
   private let teardown: JobTeardown
   private let filler: WorkQueue
   private let logger: Logger
+  /// How long a job waits for a range of IDs.
+  private let patience: Duration
   /// The stock is filled while no job starts: what fills it would take its time from them.
   private let rest = Duration.milliseconds(3)
 
   package init(maker: SandboxMaker, size: Int, teardown: JobTeardown, filler: WorkQueue, logger: Logger) {
+    patience = teardown.timeout
     self.maker = maker
     self.size = size
     self.teardown = teardown
@@ -63,7 +66,7 @@ package final class SandboxStock: SandboxSource {
       if isUsable(sandbox) { return sandbox }
       discard(sandbox)
     }
-    return try maker.make()
+    return try maker.make(patience: patience)
   }
 
   /// Ready, or about to be. One whose joblet-init died, or could not do its part, is thrown away, and the reason is told: a job
@@ -113,7 +116,8 @@ package final class SandboxStock: SandboxSource {
   }
 
   private func fillNow() {
-    while state.withLock({ $0.isOpen && $0.ready.count < size }) {
+    // Not with the last range of IDs: a job that waits for one takes it with a sandbox of its own.
+    while maker.namespaces.hasRoom, state.withLock({ $0.isOpen && $0.ready.count < size }) {
       waitForQuiet()
       do {
         let sandbox = try maker.make()

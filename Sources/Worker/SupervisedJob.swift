@@ -28,6 +28,8 @@ final class SupervisedJob {
   var dataToken: UInt64?
   var processToken: UInt64?
   var timers: [LoopTimer] = []
+  /// Ends a job whose sandbox does not get ready, or whose command does not come to its exec.
+  var setupTimer: LoopTimer?
   var facts = EndFacts()
   /// What its freezer was told last, or is to be told when it is not busy any more.
   var wantsFrozen = false

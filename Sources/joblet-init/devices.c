@@ -36,6 +36,7 @@ long make_devices(void) {
 }
 
 long mount_terminals(void) {
-  // An instance of its own: the host's terminals have no names here, nor have other jobs'.
-  return sys(mount, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620");
+  // An instance of its own: the host's terminals have no names here, nor have other jobs'. `max`: the number of terminals of all
+  // instances together is bounded (kernel.pty.max), and one job must not take them all.
+  return sys(mount, "devpts", "dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620,max=64");
 }

@@ -5,6 +5,7 @@
 #include <linux/keyctl.h>
 #include <linux/mman.h>
 #include <linux/poll.h>
+#include <asm/resource.h>
 #include <linux/sched.h>
 
 #include "init.h"
@@ -121,9 +122,21 @@ static long set_limit(uint64_t resource, uint64_t soft, uint64_t hard) {
   } own, set = {soft, hard};
   long result = sys(prlimit64, 0, resource, 0, &own);
   if (result < 0) return result;
-  if (set.hard > own.hard) set.hard = own.hard;
+  // Of cores exec may have none, but then 1 is less: a core file's 0 does not hold for the host's handler of cores, 1 does (core(5)).
+  if (set.hard > own.hard && resource != RLIMIT_CORE) set.hard = own.hard;
   if (set.soft > set.hard) set.soft = set.hard;
   return sys(prlimit64, 0, resource, &set, 0);
+}
+
+// Who is killed first when the whole host has no memory left: a job, before anything of the host's.
+static long set_oom_score(uint64_t score) {
+  struct text text = {.length = 0};
+  text_number(&text, score, 10);
+  long fd = sys(openat, AT_FDCWD, "/proc/self/oom_score_adj", O_WRONLY | O_CLOEXEC);
+  if (fd < 0) return fd;
+  long result = sys(write, fd, text.bytes, text.length);
+  sys(close, fd);
+  return result;
 }
 
 struct run {
@@ -146,6 +159,7 @@ static long step(struct run *run, const struct joblet_plan_cursor *at) {
   switch ((enum joblet_plan_op)at->step->op) {
     // Here, in pay/, and not by a flag of the clone: the flag takes the parent's cgroup, init/, as what the job sees as root.
     case JOBLET_OP_CGROUP_NAMESPACE: return sys(unshare, CLONE_NEWCGROUP);
+    case JOBLET_OP_OOM_SCORE: return set_oom_score(n[0]);
     case JOBLET_OP_RLIMIT: return set_limit(n[0], n[1], n[2]);
     // From here on the process has every capability in the job's user namespace and none outside.
     case JOBLET_OP_USER_NAMESPACE: return sys(setns, JOBLET_FD_USERNS, CLONE_NEWUSER);

@@ -71,6 +71,7 @@ enum joblet_plan_op {
 
   // 2: the payload's process, cloned into pay/ ahead of need.
   JOBLET_OP_CGROUP_NAMESPACE = 0x0201,
+  JOBLET_OP_OOM_SCORE = 0x0202,        // n0 oom_score_adj
   JOBLET_OP_RLIMIT = 0x0203,           // n0 resource, n1 soft, n2 hard; never above what exec itself has
   JOBLET_OP_USER_NAMESPACE = 0x0204,
   JOBLET_OP_IDS = 0x0205,              // n0 uid, n1 gid, inside the user namespace; no supplementary groups
