@@ -64,7 +64,6 @@ private func reportMemory(_ bed: Bed, idle: Footprint, jobs: Int) throws {
   figure.note =
     "PSS beyond idle of \(Int(idle.sum)) KiB: exec \(rounded(each(now.exec, idle.exec))), api \(rounded(each(now.api, idle.api))), persist \(rounded(each(now.persist, idle.persist))); a job's ring beside it: \(rounded(each(now.rings, idle.rings))) mapped by exec"
   figure.print()
-  // The inits of running jobs alone: one that is kept ready for a job to come has less in it.
   let inits = try JobsLeft(bed).initProcesses()
   guard inits.count >= jobs else { throw BenchmarkError("\(inits.count) joblet-init for \(jobs) jobs") }
   let sizes = try inits.map {
@@ -82,27 +81,32 @@ struct JobsLeft {
   private let bed: Bed
   init(_ bed: Bed) { self.bed = bed }
 
-  /// No job has a state directory or a workspace.
+  /// No job has a state directory or a workspace. Sandboxes that are kept ready for jobs to come have both.
   var isNone: Bool {
-    get throws { try jobs(in: "\(bed.state)/jobs").isEmpty && jobs(in: "\(bed.directory)/jobs").isEmpty }
+    get throws {
+      guard try names(in: "\(bed.state)/jobs").isEmpty else { return false }
+      let workspaces = try names(in: "\(bed.directory)/jobs")
+      // Looked at last: what is made ready meanwhile has its state directory before its workspace.
+      return workspaces.subtracting(try names(in: "\(bed.state)/prepared")).isEmpty
+    }
   }
 
   /// PID 1 of every job, from exec's note.
   func initProcesses() throws -> [pid_t] {
-    try jobs(in: "\(bed.state)/jobs").compactMap { job in
+    try names(in: "\(bed.state)/jobs").compactMap { job in
       let note = try readFile("\(bed.state)/jobs/\(job)/launch")
       return numberField("pid", in: note).map { pid_t($0) }
     }
   }
 
-  private func jobs(in directory: String) throws -> [String] {
+  /// A job's ID, and a sandbox's name, is a UUID.
+  private func names(in directory: String) throws -> Set<String> {
     guard let handle = opendir(directory) else { throw BenchmarkError("\(directory): errno \(errno)") }
     defer { closedir(handle) }
-    var names: [String] = []
+    var names: Set<String> = []
     while let entry = readdir(handle) {
       let name = withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
-      // A job's ID is a UUID; what exec keeps ready for jobs to come is named otherwise.
-      if name.utf8.count == 36, name.utf8.count(where: { $0 == UInt8(ascii: "-") }) == 4 { names.append(name) }
+      if name.utf8.count == 36, name.utf8.count(where: { $0 == UInt8(ascii: "-") }) == 4 { names.insert(name) }
     }
     return names
   }

@@ -15,10 +15,15 @@ func measureTrace(_ options: Options) throws {
     guard all.count == count else { throw BenchmarkError("\(all.count) start traces of \(count) jobs") }
     // A step that some jobs do not have (their sandbox was ready before) is not one of every start.
     let steps = (all.first ?? [:]).keys.filter { step in all.allSatisfy { $0[step] != nil } }
-    let times = steps.map { step in (step, all.compactMap { $0[step] }) }
+    let times = steps.map { step in
+      let samples = all.compactMap { $0[step] }
+      return (step: step, isAhead: step.hasPrefix("ahead_"), samples: samples, middle: percentile(50, of: samples))
+    }
     var last = 0.0
-    for (step, samples) in times.sorted(by: { percentile(50, of: $0.1) < percentile(50, of: $1.1) }) {
-      let middle = percentile(50, of: samples)
+    for (step, isAhead, samples, middle) in times.sorted(by: {
+      $0.isAhead != $1.isAhead ? $0.isAhead : $0.middle < $1.middle
+    }) {
+      if !isAhead, middle < last { last = 0 }
       var figure = Figure("start_trace_\(step)", middle, "us", count: count, limits: bed.hasLimits)
       figure.note =
         "+\(Int((middle - last).rounded())), mean \(Int((samples.reduce(0, +) / Double(count)).rounded()))"
@@ -37,6 +42,17 @@ private func traces(_ bed: Bed) throws -> [[String: Double]] {
       let parts = word.split(separator: "=")
       if parts.count >= 2, let value = Double(parts[parts.count - 1]) { trace[String(parts[parts.count - 2])] = value }
     }
-    return trace
+    return fromTheFrame(trace)
   }
+}
+
+/// The times since the request's frame was read. What was done before it, for whatever job would come, has `ahead_` before its
+/// name, and the time since that sandbox was begun.
+private func fromTheFrame(_ trace: [String: Double]) -> [String: Double] {
+  guard let frame = trace["frame"] else { return trace }
+  var result: [String: Double] = [:]
+  for (step, time) in trace {
+    if time < frame { result["ahead_" + step] = time } else { result[step] = time - frame }
+  }
+  return result
 }
