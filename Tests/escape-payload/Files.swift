@@ -27,7 +27,7 @@ func attackFiles(secret: String, folder: String) {
   changeTheRoot(folder)
   attackDevices()
   attackHandles()
-  for path in ["/opt/joblet", "/run/joblet", "/run/systemd", "/root", "/home", "/sys", "/var/lib", "/boot"] {
+  for path in ["/opt/joblet", "/run/joblet/jobs", "/run/systemd", "/root", "/home", "/sys", "/var/lib", "/boot"] {
     report("see \(path)", attempt { access(path, F_OK) })
   }
   report("connect to exec.sock", connecting("/opt/joblet/run/exec.sock"))

@@ -27,7 +27,8 @@ extension SystemTests.Escape {
       "/dev/userfaultfd": "ENOENT", "/dev/vhost-net": "ENOENT",
       "a terminal": "done", "TIOCSTI": "EPERM", "TIOCSTI with high bits": "EPERM", "TIOCLINUX": "EPERM",
       "TIOCSETD": "EPERM", "another project ID": "EINVAL|EPERM|ENOTTY", "an immutable file": "EPERM|EACCES",
-      "see /opt/joblet": "ENOENT", "see /run/joblet": "ENOENT", "see /run/systemd": "ENOENT", "see /root": "ENOENT",
+      "see /opt/joblet": "ENOENT", "see /run/joblet/jobs": "ENOENT", "see /run/systemd": "ENOENT",
+      "see /root": "ENOENT",
       "see /home": "ENOENT", "see /sys": "ENOENT", "see /var/lib": "ENOENT", "see /boot": "ENOENT",
       "connect to exec.sock": "ENOENT", "connect to systemd": "ENOENT",
     ]
