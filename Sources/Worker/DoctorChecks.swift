@@ -57,14 +57,17 @@ struct DoctorChecks {
   var cgroups: Finding {
     guard facts.isUnified else {
       return fail(
-        "cgroup v2", "it is not what is mounted at /sys/fs/cgroup",
+        "cgroup v2", "it is not what is mounted at \(facts.cgroupPath)",
         "without it there are no limits and no end of a job",
         mend: "boot with systemd.unified_cgroup_hierarchy=1 cgroup_no_v1=all, or give joblet-exec --cgroup-root")
     }
-    return ok("cgroup v2", "at /sys/fs/cgroup")
+    return ok("cgroup v2", "at \(facts.cgroupPath)")
   }
 
   var controllers: Finding {
+    guard facts.isUnified else {
+      return Finding(check: "controllers", status: .skipped, found: "it takes cgroup v2")
+    }
     let missing = configuration.cgroup.enableControllers.filter { !facts.controllers.contains($0) }
     let at = facts.cgroupPath
     guard missing.isEmpty else {

@@ -50,9 +50,10 @@ extension HostFacts {
   }
 
   private mutating func lookAtCgroups(_ paths: ExecPaths) {
-    isUnified = HostFacts.isFileSystem("/sys/fs/cgroup", 0x6367_7270)  // CGROUP2_SUPER_MAGIC
     let scope = paths.cgroupRoot ?? JobsScope.path
     cgroupPath = access(scope, F_OK) == 0 ? scope : "/sys/fs/cgroup"
+    isUnified = HostFacts.isFileSystem(cgroupPath, 0x6367_7270)  // CGROUP2_SUPER_MAGIC
+    guard isUnified else { return }
     let names = HostFacts.text("\(cgroupPath)/cgroup.controllers")
     controllers = names.split { $0 == " " || $0 == "\n" }.map(String.init)
     if cgroupPath == scope {

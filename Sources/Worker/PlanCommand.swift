@@ -51,16 +51,19 @@ public struct PlanDocument: Encodable, Sendable {
       let settings = try SandboxSettings(
         configuration, stateDirectory: ExecPaths.defaultStateDirectory, landlock: support)
       let timeout = request.timeout.flatMap { DurationText.parse($0) } ?? PlanDocument.defaultTimeout(configuration)
-      let template = try Plan.template(settings).steps.map {
-        ("joblet-init as host root, once for all jobs, before there is any", $0)
+      var steps = try Plan.template(settings).steps.map {
+        PlanDocument.step("joblet-init as host root, once for all jobs, before there is any", $0)
       }
-      let sandbox = try Plan.sandbox(settings, filters: filters).steps.map { (PlanDocument.actor($0), $0) }
-      let job = try Plan.job(request, timeout: timeout, settings: settings, filters: filters).steps.map {
-        (PlanDocument.actor($0), $0)
+      steps += PlanDocument.makingSandbox(configuration)
+      steps += try Plan.sandbox(settings, filters: filters).steps.map { PlanDocument.step(PlanDocument.actor($0), $0) }
+      steps += PlanDocument.claimingSandbox(request)
+      steps += try Plan.job(request, timeout: timeout, settings: settings, filters: filters).steps.map {
+        PlanDocument.step(PlanDocument.actor($0), $0)
       }
+      for index in steps.indices { steps[index].number = index + 1 }
       self.request = request
       landlock = support?.abi
-      steps = (template + sandbox + job).enumerated().map { PlanDocument.step($0 + 1, by: $1.0, $1.1) }
+      self.steps = steps
     } catch {
       throw SetupError(description: (error as? Problem)?.detail ?? "\(error)")
     }
@@ -79,9 +82,9 @@ public struct PlanDocument: Encodable, Sendable {
     }
   }
 
-  private static func step(_ number: Int, by: String, _ step: PlanStep) -> Step {
-    return Step(
-      number: number, by: by, step: step.description, details: step.details, source: step.note.source,
+  private static func step(_ by: String, _ step: PlanStep) -> Step {
+    Step(
+      number: 0, by: by, step: step.description, details: step.details, source: step.note.source,
       breaks: step.note.breaks)
   }
 
@@ -122,17 +125,16 @@ public struct PlanDocument: Encodable, Sendable {
     return String(decoding: try encoder.encode(self), as: UTF8.self)
   }
 
-  /// For people.
+  /// For people. Steps of one kind in a row share their note.
   public var text: String {
     var lines: [String] = []
-    var by = ""
-    for step in steps {
-      if step.by != by {
-        by = step.by
-        lines.append(lines.isEmpty ? by : "\n\(by)")
-      }
+    for (index, step) in steps.enumerated() {
+      let previous = index == 0 ? nil : steps[index - 1]
+      if step.by != previous?.by { lines.append(lines.isEmpty ? step.by : "\n\(step.by)") }
       let details = step.details.isEmpty ? "" : " (\(step.details.joined(separator: ", ")))"
       lines.append("\(step.number < 10 ? " " : "")\(step.number). \(step.step)\(PlanDocument.printable(details))")
+      let next = index + 1 < steps.count ? steps[index + 1] : nil
+      if next?.source == step.source, next?.breaks == step.breaks, next?.by == step.by { continue }
       lines.append("      rests on \(step.source)")
       lines.append("      \(step.breaks)")
     }

@@ -32,6 +32,14 @@ import Worker
     #expect(made.text.contains("pivot_root(2)") && made.text.contains("landlock_restrict_self(2)"))
   }
 
+  @Test func limitsStandBeforeTheGo() throws {
+    let made = try document(#"{"command":"true","limits":{"memory_mb":64,"cpu_cores":"0-1"}}"#)
+    let limits = try #require(made.steps.firstIndex { $0.details.contains("memory_mb 64") })
+    let go = try #require(made.steps.firstIndex { $0.step.contains("go") && $0.by == "joblet-exec" })
+    #expect(made.steps[limits].details.contains("cpu_cores 0-1") && limits < go)
+    #expect(made.steps.last?.step == "exec" && go < made.steps.count - 1)
+  }
+
   @Test func jsonIsJSON() throws {
     let made = try document(#"{"command":"true","seccomp":"strict"}"#)
     let read = try JSONSerialization.jsonObject(with: Data(made.json().utf8)) as? [String: Any]
