@@ -5,20 +5,20 @@ import LinuxKernel
 import Sandbox
 
 /// A job that has its sandbox.
-struct LaunchedJob: Sendable {
-  var process: InitProcess
-  var files: JobFiles
-  var firstID: UInt32
+package struct LaunchedJob: Sendable {
+  package var process: InitProcess
+  package var files: JobFiles
+  package var firstID: UInt32
   /// The name of its cgroup.
-  var cgroup: String
+  package var cgroup: String
   /// To name a failed step; without the values of the environment.
   var plans: [Plan]
 }
 
 /// What became of a launch. With a `problem` the job can't start; it may have a sandbox all the same, which has to be removed.
-struct LaunchOutcome: Sendable {
-  var job: LaunchedJob?
-  var problem: SetupProblem?
+package struct LaunchOutcome: Sendable {
+  package var job: LaunchedJob?
+  package var problem: SetupProblem?
 }
 
 /// What every launch needs, made once at start. Everything here blocks: it runs on threads kept for it.
@@ -59,26 +59,40 @@ package struct JobLauncher: Sendable {
   }
 
   /// What a job is made from.
-  struct Order: Sendable {
-    var job: JobID
+  package struct Order: Sendable {
+    package var job: JobID
     /// With the real values of its secrets.
-    var request: JobRequest
+    package var request: JobRequest
     /// Those of the request in the kernel's units.
-    var limits: Result<CgroupLimits, SetupProblem>
-    var timeout: Duration?
+    package var limits: Result<CgroupLimits, SetupProblem>
+    package var timeout: Duration?
     /// The job's record now, encoded.
-    var record: [UInt8]
-    var directory: JobStateDirectory
+    package var record: [UInt8]
+    package var directory: JobStateDirectory
     /// It has a state directory already, for it had to wait.
-    var isThere: Bool
+    package var isThere: Bool
     /// Nobody stores what it does.
-    var isLive: Bool
+    package var isLive: Bool
+
+    package init(
+      job: JobID, request: JobRequest, limits: Result<CgroupLimits, SetupProblem>, timeout: Duration?,
+      record: [UInt8], directory: JobStateDirectory, isThere: Bool, isLive: Bool
+    ) {
+      self.job = job
+      self.request = request
+      self.limits = limits
+      self.timeout = timeout
+      self.record = record
+      self.directory = directory
+      self.isThere = isThere
+      self.isLive = isLive
+    }
   }
 
   /// Takes a sandbox for a job and makes it the job's: state directory first, which admits the job; then all that it has to have
   /// before its go. Its command can't run before that.
   /// - Throws: what keeps the job from being admitted; then nothing of it is left. Anything later is the outcome's problem.
-  func launch(_ order: Order) throws -> LaunchOutcome {
+  package func launch(_ order: Order) throws -> LaunchOutcome {
     let sandbox: PreparedSandbox
     do {
       sandbox = try sandboxes.take()

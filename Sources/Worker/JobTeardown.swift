@@ -69,7 +69,7 @@ package struct JobTeardown: Sendable {
   /// - Parameters:
   ///   - job: the job, or a sandbox that has none.
   ///   - cgroup: the name of its cgroup.
-  func remove(_ job: JobID, cgroup: String, process: InitProcess?, keep: Duration = .zero) throws {
+  package func remove(_ job: JobID, cgroup: String, process: InitProcess?, keep: Duration = .zero) throws {
     try kill(cgroup: cgroup)
     if let process { try reap(process) }
     try removeCgroup(cgroup)

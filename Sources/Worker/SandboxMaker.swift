@@ -13,11 +13,11 @@ package final class InitProcess: Sendable {
 /// A sandbox that waits for a job, or is about to: everything a job needs but the job. It holds nothing of any.
 package final class PreparedSandbox: Sendable {
   /// Of its cgroup, workspace and state directory. Not the ID of the job that will have it, but as unique.
-  let name: JobID
+  package let name: JobID
   let directory: JobStateDirectory
   let files: JobFiles
-  let process: InitProcess
-  let firstID: UInt32
+  package let process: InitProcess
+  package let firstID: UInt32
   /// For the job's own plan; empty and not sealed. joblet-init holds it too.
   let jobPlan: FileDescriptor
   let hostNames: Namespace
@@ -58,6 +58,24 @@ package struct SandboxMaker: Sendable {
   /// Makes the cgroup that jobs live in again, if it is gone.
   let restoreRoot: @Sendable () throws -> Void
 
+  package init(
+    spawner: JobLauncher.SharedSpawner, template: MountTemplate, plan: SandboxPlan, cgroups: CgroupRoot,
+    namespaces: NamespaceStock, workspaces: Workspaces, settings: SandboxSettings, ringSize: Int, maxRecords: Int,
+    root: String, restoreRoot: @escaping @Sendable () throws -> Void
+  ) {
+    self.spawner = spawner
+    self.template = template
+    self.plan = plan
+    self.cgroups = cgroups
+    self.namespaces = namespaces
+    self.workspaces = workspaces
+    self.settings = settings
+    self.ringSize = ringSize
+    self.maxRecords = maxRecords
+    self.root = root
+    self.restoreRoot = restoreRoot
+  }
+
   /// The same plan for all sandboxes, in memory that nobody can change.
   package final class SandboxPlan: Sendable {
     let plan: Plan
@@ -72,7 +90,7 @@ package struct SandboxMaker: Sendable {
   /// Makes one, in the order of its cost if it fails, with joblet-init last. Blocks for a millisecond or two; joblet-init is not
   /// ready by then. A failure leaves nothing behind.
   /// - Parameter patience: how long to wait for a range of IDs.
-  func make(patience: Duration = .zero) throws(SetupProblem) -> PreparedSandbox {
+  package func make(patience: Duration = .zero) throws(SetupProblem) -> PreparedSandbox {
     let name = JobID(node: 0)
     let directory = JobStateDirectory(root: root, job: name)
     let namespace = try namespaces.take(patience: patience)

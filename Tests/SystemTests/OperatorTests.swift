@@ -136,6 +136,10 @@ extension SystemTests {
           "exec descriptors": try await Daemon.openDescriptors("joblet-exec.service"),
         ]
       }
+      // A sandbox for each of the next jobs is part of how it was before.
+      try await eventually("the stock of sandboxes is full") {
+        try await Shell.must("ls /run/joblet/prepared | wc -l") == "8"
+      }
       let before = try await traces()
       // Five at a time through one curl each: the point is the number, not the speed.
       let config = try ClientFiles(config: Installed.clientConfig).arguments.joined(separator: " ")
