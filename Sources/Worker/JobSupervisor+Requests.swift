@@ -91,7 +91,11 @@ extension JobSupervisor {
   /// it is abandoned, for its owner wants it gone.
   package func delete(_ id: JobID) async throws {
     if ended.remove(id) { return noteDeleted(id) }
-    guard let job = jobs[id] else { throw unknown(id) }
+    guard let job = jobs[id] else {
+      // It may have ended under an earlier exec and its workspace be kept. The name is a client's word: it is looked at first.
+      removeWorkspace(id) { [stateRoot = settings.stateRoot] in try $0.removeKept(id, stateRoot: stateRoot) }
+      throw unknown(id)
+    }
     guard job.record.status.isEnded else {
       throw Problem(.conflict, "job \(id) has not ended (\(job.record.status.rawValue)); stop it first")
     }
@@ -114,8 +118,12 @@ extension JobSupervisor {
   private func noteDeleted(_ id: JobID) {
     for subscription in subscriptions.values { subscription.dirty.remove(id) }
     // A workspace that was kept goes with its job.
+    removeWorkspace(id) { try $0.workspaces.remove(id, after: .zero) }
+  }
+
+  private func removeWorkspace(_ id: JobID, _ body: @escaping @Sendable (JobTeardown) throws -> Void) {
     removing.submit { [teardown, logger] in
-      do { try teardown.workspaces.remove(id, after: .zero) } catch {
+      do { try body(teardown) } catch {
         logger.error("a deleted job's workspace is left", metadata: ["job": "\(id)", "error": "\(error)"])
       }
     }

@@ -106,14 +106,19 @@ package struct JobTeardown: Sendable {
   func sweep(known: Set<JobID>, at moment: Int, stateRoot: String, logger: Logger) {
     do {
       for job in try workspaces.due(before: moment) where !known.contains(job) {
-        // A clock that was set back could make a new job's directory look old; its state tells that it lives. A sandbox that
-        // waits for a job has none, and a cgroup of its name.
-        guard access("\(stateRoot)/\(job)", F_OK) != 0 else { continue }
-        guard !JobCgroup(root: cgroups, name: "\(job)").directory.exists else { continue }
-        try workspaces.remove(job, after: .zero)
+        try removeKept(job, stateRoot: stateRoot)
       }
     } catch {
       logger.error("old workspaces could not be removed", metadata: ["error": "\(error)"])
     }
+  }
+
+  /// Removes what was kept of a job that is gone; nothing of one that is not.
+  func removeKept(_ job: JobID, stateRoot: String) throws {
+    // A clock that was set back could make a new job's directory look old, and a client may name what it likes: a job that lives
+    // has its state, a sandbox that waits for a job a cgroup of its name.
+    guard access("\(stateRoot)/\(job)", F_OK) != 0 else { return }
+    guard !JobCgroup(root: cgroups, name: "\(job)").directory.exists else { return }
+    try workspaces.remove(job, after: .zero)
   }
 }

@@ -200,7 +200,7 @@ extension SystemTests {
       try await withSmallQuota { api in
         // Directories in directories, as many as there may be: removing them moves them up, which takes room in the top.
         let script = """
-          i=0; while mkdir -p $i/a/b/c 2>/dev/null; do i=$((i+1)); done; : > f; head -c 32M /dev/zero > big 2>/dev/null
+          i=0; while mkdir -p $i/a/b/c 2>/dev/null; do i=$((i+1)); done; touch f 2>/dev/null; head -c 32M /dev/zero > big 2>/dev/null
           touch one-more 2>/dev/null && exit 9; exit 0
           """
         let job = try await api.finish(script).job
