@@ -30,6 +30,8 @@ func attackFiles(secret: String, folder: String) {
   for path in ["/opt/joblet", "/run/joblet/jobs", "/run/systemd", "/root", "/home", "/sys", "/var/lib", "/boot"] {
     report("see \(path)", attempt { access(path, F_OK) })
   }
+  report("what /run/joblet holds", entries("/run/joblet").map { $0.joined(separator: " ") } ?? word(Int(-errno)))
+  report("write to what it holds", writing("x", to: "/run/joblet/hosts"))
   report("connect to exec.sock", connecting("/opt/joblet/run/exec.sock"))
   report("connect to systemd", connecting("/run/systemd/private"))
 }

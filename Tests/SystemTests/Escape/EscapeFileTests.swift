@@ -30,6 +30,8 @@ extension SystemTests.Escape {
       "see /opt/joblet": "ENOENT", "see /run/joblet/jobs": "ENOENT", "see /run/systemd": "ENOENT",
       "see /root": "ENOENT",
       "see /home": "ENOENT", "see /sys": "ENOENT", "see /var/lib": "ENOENT", "see /boot": "ENOENT",
+      // What /etc/hostname and /etc/hosts lead to, and nothing of the host's directory of that name.
+      "what /run/joblet holds": "hostname hosts", "write to what it holds": "EROFS|EACCES",
       "connect to exec.sock": "ENOENT", "connect to systemd": "ENOENT",
     ]
 
