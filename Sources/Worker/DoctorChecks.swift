@@ -36,8 +36,13 @@ struct DoctorChecks {
 
   private func number(_ setting: String) -> Int? { facts.settings[setting].flatMap { Int($0) } }
 
-  /// How many jobs may have namespaces at once, those that wait prepared included.
-  private var jobs: Int { configuration.joblet.maxConcurrentJobs + configuration.isolation.prepared + 16 }
+  /// How many jobs may run at once, where that is bounded by more than what the host has.
+  private var mostJobs: Int? {
+    configuration.joblet.maxConcurrentJobs > 0 ? configuration.joblet.maxConcurrentJobs : nil
+  }
+
+  /// How many namespaces of a kind are needed at once, those that wait prepared included.
+  private var jobs: Int { (mostJobs ?? 1) + configuration.isolation.prepared + 16 }
 
   // MARK: Kernel and cgroups
 
@@ -208,21 +213,18 @@ struct DoctorChecks {
   }
 
   var state: Finding {
-    let most =
-      Int64(configuration.joblet.maxConcurrentJobs)
-      * Int64(RingMapping.dataSize(forRecords: configuration.ipc.bufferSize))
     guard facts.isStateOnTmpfs else {
       return fail(
         "state directory", "/run is no tmpfs", "secrets of jobs that wait would reach a disk",
         mend: "mount a tmpfs at /run")
     }
-    guard facts.stateBytesFree >= most else {
-      return fail(
-        "state directory", "/run has \(facts.stateBytesFree >> 20) MiB free",
-        "the rings of joblet.maxConcurrentJobs jobs take up to \(most >> 20) MiB; jobs above are refused",
-        mend: "make /run larger, or lower joblet.maxConcurrentJobs or ipc.buffer_size", .warning)
-    }
-    return ok("state directory", "tmpfs, \(facts.stateBytesFree >> 20) MiB free")
+    let ring = Int64(RingMapping.dataSize(forRecords: configuration.ipc.bufferSize))
+    let room = facts.stateBytesFree / ring
+    let found = "tmpfs with \(facts.stateBytesFree >> 20) MiB free, room for the rings of \(room) jobs"
+    guard let mostJobs, room < mostJobs else { return ok("state directory", found) }
+    return fail(
+      "state directory", found, "joblet.maxConcurrentJobs is \(mostJobs); jobs above that room are refused",
+      mend: "make /run larger, or lower joblet.maxConcurrentJobs or ipc.buffer_size", .warning)
   }
 
   var idPool: Finding {
@@ -244,11 +246,10 @@ struct DoctorChecks {
     guard let most = number("kernel.pid_max") else {
       return Finding(check: "process IDs", status: .skipped, found: "kernel.pid_max can't be read")
     }
-    let needed = configuration.joblet.maxConcurrentJobs * configuration.process.pids
-    guard most > needed else {
+    if let mostJobs, most <= mostJobs * configuration.process.pids {
       return fail(
         "process IDs", "kernel.pid_max is \(most)",
-        "joblet.maxConcurrentJobs jobs with process.pids each may have \(needed) processes, and the host none left",
+        "\(mostJobs) jobs (joblet.maxConcurrentJobs) with process.pids each may want \(mostJobs * configuration.process.pids); some can't fork then",
         mend: "sysctl -w kernel.pid_max=4194304, in /etc/sysctl.d too; or lower process.pids", .warning)
     }
     return ok("process IDs", "kernel.pid_max is \(most)")

@@ -79,9 +79,17 @@ func number(_ name: String) -> Int32 { seccomp_syscall_resolve_name(name) }
     func verdict(
       _ number: Int32, _ arguments: [UInt64] = [], architecture: UInt32 = nativeArchitecture
     ) -> FilterMachine.Verdict {
-      let order: [FilterMachine.Verdict] = [.kill, .errno(ENOSYS), .errno(EPERM), .notify, .allow]
+      func rank(_ verdict: FilterMachine.Verdict) -> Int {
+        switch verdict {
+        case .kill: 0
+        case .errno: 1
+        case .notify: 2
+        case .allow: 3
+        case .other: -1  // nothing a filter should say
+        }
+      }
       let two = [profile, violations].map { $0.verdict(number, arguments, architecture: architecture) }
-      return order.first { two.contains($0) } ?? two[0]
+      return rank(two[1]) < rank(two[0]) ? two[1] : two[0]
     }
   }
 

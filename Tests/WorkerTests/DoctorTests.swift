@@ -35,6 +35,7 @@ import Worker
   ) -> DoctorReport {
     var facts = healthy()
     var configuration = Configuration()
+    configuration.joblet.maxConcurrentJobs = 100
     change(&facts)
     configure(&configuration)
     return DoctorReport(configuration, facts)
@@ -102,6 +103,16 @@ import Worker
     #expect(report.isHealthy == (shortfall.status != .failed))
     guard shortfall.status == .failed || shortfall.status == .warning else { return }
     #expect(found.first?.means?.isEmpty == false && found.first?.mend?.isEmpty == false)
+  }
+
+  /// Without a bound of its own there are as many jobs as the host can take, and no number to fall short of.
+  @Test func withoutABoundTheHostsIsSaid() {
+    let report = report(
+      {
+        $0.stateBytesFree = 64 << 20
+        $0.settings["kernel.pid_max"] = "32768"
+      }, { $0.joblet.maxConcurrentJobs = 0 })
+    for finding in report.findings { #expect(finding.status == .ok, "\(finding)") }
   }
 
   @Test func landlockIsJudgedByWhatIsAskedFor() {
