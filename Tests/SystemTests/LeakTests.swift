@@ -22,22 +22,24 @@ extension SystemTests {
 
     @Test(.timeLimit(.minutes(240)))
     func `jobs leave nothing behind`() async throws {
-      // Fewer ranges of user IDs than jobs: one that did not come back would be missed at the end.
-      let ranges = 48
-      try await Systemd.withConfiguration(
-        replacing: "\"1879048192:268435456\"", with: "\"1879048192:\(ranges * 65_536)\""
-      ) {
-        try await Systemd.withConfiguration(replacing: "preserve_on_failure: 1h", with: "preserve_on_failure: 0s") {
-          try await restart()
-          // What is allocated once and kept is there after these.
-          try await run(Leaks.kinds.count * 4)
-          let before = try await settled(nil)
-          try await run(Leaks.jobs)
-          let after = try await settled(before)
-          print("leaks: after \(Leaks.jobs) jobs: \(before.difference(to: after))")
-          before.expectNoLeak(after, jobs: Leaks.jobs)
-        } after: {
-        }
+      let edits = [
+        // Fewer ranges of user IDs than jobs, and more than what runs, is being removed, and is in stock: if they did not come
+        // back, the last job would have none.
+        ("\"1879048192:268435456\"", "\"1879048192:\(96 * 65_536)\""),
+        ("maxConcurrentJobs: 0", "maxConcurrentJobs: 12"),
+        ("preserve_on_failure: 1h", "preserve_on_failure: 0s"),
+      ]
+      try await Systemd.withConfiguration(replacing: edits) {
+        try await restart()
+        // What is allocated once and kept is there after these.
+        try await run(Leaks.kinds.count * 4)
+        let before = try await settled(nil)
+        try await run(Leaks.jobs)
+        let after = try await settled(before)
+        print("leaks: after \(Leaks.jobs) jobs: \(before.difference(to: after))")
+        before.expectNoLeak(after, jobs: Leaks.jobs)
+        let last = try await API().finish("echo works")
+        #expect(last.job.status == "COMPLETED" && last.stdout == "works\n", "\(last)")
       } after: {
         try await restart()
       }

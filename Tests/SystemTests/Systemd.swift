@@ -73,12 +73,20 @@ enum Systemd {
   static func withConfiguration(
     replacing old: String, with new: String, _ body: () async throws -> Void, after: () async throws -> Void
   ) async throws {
+    try await withConfiguration(replacing: [(old, new)], body, after: after)
+  }
+
+  static func withConfiguration(
+    replacing pairs: [(old: String, new: String)], _ body: () async throws -> Void, after: () async throws -> Void
+  ) async throws {
     do {
       try await withConfiguration(
         { text in
-          let edited = text.replacing(old, with: new)
-          try #require(edited != text, "the configuration has no '\(old)'")
-          return edited
+          try pairs.reduce(text) { text, pair in
+            let edited = text.replacing(pair.old, with: pair.new)
+            try #require(edited != text, "the configuration has no '\(pair.old)'")
+            return edited
+          }
         }, body)
     } catch {
       try await after()
