@@ -49,6 +49,16 @@ import Worker
     #expect(machine.isCanceled)
   }
 
+  @Test func aStartThatHangsEnds() {
+    for events in [[.slotGranted, .launched], Self.started] as [[Machine.Event]] {
+      var (machine, _) = run(events)
+      same(machine.handle(.setupOverdue), [.killAll] + Self.ending)
+      same(machine.handle(.setupOverdue), [])
+    }
+    var (machine, _) = run([])
+    same(machine.handle(.setupOverdue), [])
+  }
+
   @Test func aStopIsWrittenBeforeItIsSignalled() {
     var (machine, _) = run(Self.started)
     same(machine.handle(Self.stop), [.markStopIntent, .terminate, .cancelTimers, .startGrace(.seconds(5))])

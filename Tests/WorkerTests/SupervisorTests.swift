@@ -13,8 +13,11 @@ import Worker
 
 /// Where no sandbox can be had.
 struct NoSandboxes: SandboxSource {
+  /// What it was that went wrong.
+  var step = "joblet-init"
+
   func take() throws(SetupProblem) -> PreparedSandbox {
-    throw SetupProblem(step: "joblet-init", message: "there is none in this test")
+    throw SetupProblem(step: step, message: "there is none in this test")
   }
   func discard(_ sandbox: PreparedSandbox) {}
 }
@@ -90,7 +93,8 @@ final class FakeNode {
 
   /// An exec of this node. Nothing ends an earlier one: make one at a time.
   func supervisor(
-    socket: String = "/tmp/there-is-no-such-socket", _ change: (inout WorkerSettings) -> Void = { _ in }
+    socket: String = "/tmp/there-is-no-such-socket", sandboxes: any SandboxSource = NoSandboxes(),
+    _ change: (inout WorkerSettings) -> Void = { _ in }
   ) throws -> JobSupervisor {
     var configuration = Configuration()
     configuration.ipc.socket = socket
@@ -106,7 +110,7 @@ final class FakeNode {
     return JobSupervisor(
       loop: try LoopExecutor(name: "test-loop"), settings: settings,
       launcher: try JobLauncher(
-        sandboxes: NoSandboxes(), cgroups: cgroups,
+        sandboxes: sandboxes, cgroups: cgroups,
         namespaces: NamespaceStock(
           ranges: IDRangePool(first: 65_536, count: 1 << 20), filler: try WorkQueue(name: "fill", threads: 1),
           logger: logger),
