@@ -68,7 +68,10 @@ public struct JobRun: AsyncParsableCommand {
     if let explanation = ExitCodes.explanation(end) {
       let message = try await connection.call("the job \(record.id) can't be looked at") { try await $0.job(record.id) }
         .message
-      try await terminal.warn(message.map { "\(explanation): \($0)" } ?? explanation)
+      // Where the node's words say why by themselves, they are enough.
+      let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
+      try await terminal.warn(
+        message.map { isWhole ? "the job failed: \($0)" : "\(explanation): \($0)" } ?? explanation)
     }
     throw ExitCode(ExitCodes.code(for: end))
   }

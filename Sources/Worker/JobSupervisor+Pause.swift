@@ -5,8 +5,8 @@ import LinuxKernel
 import Logging
 
 /// Pausing: cgroup v2's freezer on the payload's cgroup (`cgroup.freeze`; Documentation/admin-guide/cgroup-v2.rst). joblet-init
-/// is not in it, so output that is on the way goes on its way, and the time-out goes on too. A frozen process can be killed;
-/// every other signal waits for the thaw.
+/// is not in it, so output that is on the way goes on its way, and the time-out goes on too. A frozen process can be
+/// killed, by any signal that ends it without being caught; one that it catches waits for the thaw.
 ///
 /// Nothing about it lives in exec alone: the kernel's file says what was asked for, the record what came of it, and a
 /// restarted exec goes on from the two.
