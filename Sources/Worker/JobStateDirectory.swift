@@ -84,15 +84,17 @@ package struct JobStateDirectory: Sendable {
     // Seen inside the job, by users that nobody knows yet.
     try Kernel.call("mkdir", facts) { mkdir(facts, 0o755) }
     try Kernel.call("chmod", facts) { chmod(facts, 0o755) }
+    for name in Plan.factNames {
+      let file = try FileDescriptor.open("\(facts)/\(name)", O_WRONLY | O_CREAT | O_EXCL | O_NOFOLLOW, mode: 0o644)
+      let raw = file.raw
+      try Kernel.call("fchmod", name) { fchmod(raw, 0o644) }
+    }
   }
 
   /// Writes the job's facts. Nothing of the job runs yet, so nobody sees a file half written.
   package func writeFacts(_ files: [(name: String, content: String)]) throws(Errno) {
     for (name, content) in files {
-      let file = try FileDescriptor.open(
-        "\(facts)/\(name)", O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o644)
-      let raw = file.raw
-      try Kernel.call("fchmod", name) { fchmod(raw, 0o644) }
+      let file = try FileDescriptor.open("\(facts)/\(name)", O_WRONLY | O_NOFOLLOW)
       try file.writeAll(Array(content.utf8))
     }
   }

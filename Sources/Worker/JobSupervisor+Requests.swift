@@ -52,12 +52,14 @@ extension JobSupervisor {
 
   /// Makes the state directory and, for a job that starts now, launches it with the same stroke.
   private func prepare(_ job: SupervisedJob, start: Bool) async throws -> LaunchOutcome? {
-    let order = try order(job, isThere: false)
-    return try await launching.run { [launcher] in
-      if start { return try launcher.launch(order) }
-      try order.directory.create(request: order.request, record: order.record, isLive: order.isLive)
-      return nil
+    if start {
+      let order = try order(job, isThere: false)
+      return try await launching.run { [launcher] in try launcher.launch(order) }
     }
+    let (directory, request, isLive) = (job.directory, job.request, job.isLive)
+    let encoded = Array(try JSONEncoder().encode(job.record))
+    try await launching.run { try directory.create(request: request, record: encoded, isLive: isLive) }
+    return nil
   }
 
   package func status(_ id: JobID) throws -> JobRecord {

@@ -173,13 +173,22 @@ package actor JobSupervisor {
     }
   }
 
+  /// What a launch needs to know of a job.
   /// - Parameter isThere: the job has a state directory already.
   func order(_ job: SupervisedJob, isThere: Bool) throws -> JobLauncher.Order {
+    // `started` is written with the launch, and not once more at the go: a record that says so and a ring without the go mean
+    // the same as one that says `initializing`. Nobody is told before the go.
+    var record = job.record
+    record.status = .running
+    record.startedAt = .now()
+    record.version += 1
+    let encoded = Array(try JSONEncoder().encode(record))
+    job.started = SupervisedJob.StartedRecord(record: record, encoded: encoded)
     // One that can't be held any more: the job was admitted by an exec that saw another disk.
     let limits = Result { () throws(SetupProblem) in try settings.limits.cgroupLimits(job.request.limits) }
     return JobLauncher.Order(
       job: job.id, request: job.request, limits: limits, timeout: job.timeout,
-      record: Array(try JSONEncoder().encode(job.record)), directory: job.directory, isThere: isThere,
+      record: encoded, directory: job.directory, isThere: isThere,
       isLive: job.isLive)
   }
 
@@ -253,13 +262,20 @@ package actor JobSupervisor {
   }
 
   private func start(_ job: SupervisedJob) {
-    // `started` goes into the state directory before the go; to persist, after it: until persist acknowledges it, the record is
-    // kept here and sent again on every connection, so only the loss of the whole host's memory can lose it, and that loses
+    // `started` is in the state directory before the go; to persist it goes after it: until persist acknowledges it, the record
+    // is kept here and sent again on every connection, so only the loss of the whole host's memory can lose it, and that loses
     // the job too.
-    let encoded = save(job) { record in
-      record.status = .running
-      record.startedAt = .now()
+    var encoded: [UInt8]?
+    if let started = job.started, started.record.version == job.record.version + 1 {
+      job.record = started.record
+      encoded = started.encoded
+    } else {
+      encoded = save(job) { record in
+        record.status = .running
+        record.startedAt = .now()
+      }
     }
+    job.started = nil
     job.trace?.note(.started)
     job.files?.ring.store32(RingLayout.Field.go, 1)
     wakeInit(job)

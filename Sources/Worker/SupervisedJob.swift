@@ -20,6 +20,8 @@ final class SupervisedJob {
   var cgroup: String
   /// To name a failed step: without the environment's values, and gone once the command runs or after a restart.
   var plans: [Plan] = []
+  /// Its record as of its start, which stands in its state directory since its launch.
+  var started: StartedRecord?
   /// Its launch, if that was made with its admission.
   var launched: LaunchOutcome?
   /// Nobody stores what it does (`ipc.enabled: false` when it was admitted): followers see what they read in time.
@@ -60,6 +62,11 @@ final class SupervisedJob {
 
   /// What a waiter waits for. A change of the job's state wakes everyone.
   enum News: Sendable { case lines, samples, state }
+
+  struct StartedRecord {
+    var record: JobRecord
+    var encoded: [UInt8]
+  }
 
   struct Waiter {
     var news: News
