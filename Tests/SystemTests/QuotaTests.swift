@@ -200,10 +200,17 @@ extension SystemTests {
       try await withSmallQuota { api in
         // Directories in directories, as many as there may be: removing them moves them up, which takes room in the top.
         let script = """
-          i=0; while mkdir -p $i/a/b/c 2>/dev/null; do i=$((i+1)); done; touch f 2>/dev/null; head -c 32M /dev/zero > big 2>/dev/null
-          touch one-more 2>/dev/null && exit 9; exit 0
+          import errno, os
+          def fill(body):
+            try:
+              while True: body()
+            except OSError as error: assert error.errno in (errno.ENOSPC, errno.EDQUOT), error
+          big = open("big", "wb", buffering=0)
+          numbers = iter(range(100000))
+          fill(lambda: os.makedirs(f"{next(numbers)}/a/b/c"))
+          fill(lambda: big.write(bytes(65536)))
           """
-        let job = try await api.finish(script).job
+        let job = try await api.ended(try await api.run("python3", ["-c", script]).id)
         #expect(job.status == "COMPLETED", "\(job)")
         try await eventually("its workspace is gone") {
           !FileManager.default.fileExists(atPath: "\(Installed.jobs)/\(job.id)")
