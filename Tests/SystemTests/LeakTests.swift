@@ -79,6 +79,7 @@ extension SystemTests {
             cert = "\(files.directory)/cert.pem"
             key = "\(files.directory)/key.pem"
             header = "Content-Type: application/json"
+            http1.1
             data = "\(body)"
             output = "/dev/null"
             write-out = "%{http_code}\\n"
