@@ -21,23 +21,31 @@ public struct VerifyCommand: Sendable {
       existingLogs: storage.local.logs.directory, metrics: storage.local.metrics.directory)
     var table = VerifyTable(output, json: json)
     for job in try self.job.map({ [$0] }) ?? store.storedJobs().sorted() {
-      let stored = try StoredJob(job, configuration)
-      guard try stored.exists else {
-        // Of all jobs, one that was deleted a moment ago is no news.
-        if self.job != nil { throw PersistError.unsupported("there is no data of job \(job) in \(stored.places)") }
-        continue
-      }
       guard var report = try store.verify(job) else {
-        if self.job != nil {
+        if self.job != nil, try logged(job, configuration) != nil {
           try table.note("job \(job) is in the write-ahead log only; nothing of it is in files yet")
         }
         continue
       }
-      // What the files miss may be waiting in the log.
-      if report.missingRuns > 0 { try report.findMissing(StoredStream.allCases, open: stored.open) }
+      // The log is read whole for a look at one job, so only where the files raise a question: what they miss may be waiting in
+      // it, or it says that the job is deleted.
+      if self.job != nil || !report.isSound {
+        guard let stored = try logged(job, configuration) else { continue }
+        if report.missingRuns > 0 { try report.findMissing(StoredStream.allCases, open: stored.open) }
+      }
       try table.add(report)
     }
     return try table.end()
+  }
+
+  /// The job with what only the log has of it. Nil if it is gone: of all jobs, one that was deleted a moment ago is no news.
+  private func logged(_ job: JobID, _ configuration: Configuration) throws -> StoredJob? {
+    let stored = try StoredJob(job, configuration)
+    if try stored.exists { return stored }
+    guard self.job == nil else {
+      throw PersistError.unsupported("there is no data of job \(job) in \(stored.places)")
+    }
+    return nil
   }
 }
 
