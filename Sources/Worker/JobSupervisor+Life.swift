@@ -174,7 +174,8 @@ extension JobSupervisor {
       job.processToken = nil
     }
     let (id, cgroup, process, firstID) = (job.id, job.cgroup, job.process, job.firstID)
-    let keep = job.record.status == .failed ? settings.keepFailedWorkspace : settings.keepWorkspace
+    let kept = job.record.status == .failed ? settings.keepFailedWorkspace : settings.keepWorkspace
+    let keep = job.isDeleted ? .zero : kept
     removing.submit { [self] in
       do {
         try teardown.remove(id, cgroup: cgroup, process: process, keep: keep)
@@ -194,6 +195,8 @@ extension JobSupervisor {
     job.process = nil
     job.firstID = nil
     apply(.tornDown, to: job)
+    // Its owner may have deleted it while it was torn down with a workspace to keep.
+    if job.isDeleted { noteDeleted(id) }
   }
 
   private func tearDownLater(_ id: JobID) {

@@ -110,17 +110,25 @@ extension JobSupervisor {
     }
     if jobs[id] != nil {
       job.isDeleted = true
-      logger.warning("a deleted job's last output is abandoned: persist did not take it", metadata: ["job": "\(id)"])
       apply(.settled, to: job)
+      // Its processes may still live and write to its workspace, so that goes with its teardown and not before.
+      guard jobs[id] == nil else {
+        logger.warning(
+          "a deleted job is not torn down yet; what it used is removed when its processes are gone",
+          metadata: ["job": "\(id)"])
+        return
+      }
+      logger.warning("a deleted job's last output is abandoned: persist did not take it", metadata: ["job": "\(id)"])
     }
     _ = ended.remove(id)
     noteDeleted(id)
   }
 
-  private func noteDeleted(_ id: JobID) {
+  /// The job is deleted and torn down.
+  func noteDeleted(_ id: JobID) {
     for subscription in subscriptions.values { subscription.dirty.remove(id) }
     // A workspace that was kept goes with its job.
-    removeWorkspace(id) { try $0.workspaces.remove(id, after: .zero) }
+    removeWorkspace(id) { try $0.removeKept(id) }
   }
 
   private func removeWorkspace(_ id: JobID, _ body: @escaping @Sendable (JobTeardown) throws -> Void) {

@@ -68,26 +68,44 @@ package struct JobTeardown: Sendable {
   /// are owned by the IDs inside the job, which mean the same for every job.)
   /// - Parameters:
   ///   - job: the job, or a sandbox that has none.
-  ///   - cgroup: the name of its cgroup.
+  ///   - cgroup: the name of its cgroup, which is its sandbox's.
+  /// - Throws: EBUSY, among others, if a process does not end within ``timeout``.
   package func remove(_ job: JobID, cgroup: String, process: InitProcess?, keep: Duration = .zero) throws {
+    let deadline = ContinuousClock.now + timeout
     try kill(cgroup: cgroup)
-    if let process { try reap(process) }
-    try removeCgroup(cgroup)
+    if let process { try reap(process, until: deadline) }
+    try removeCgroup(cgroup, until: deadline)
     try workspaces.remove(job, after: keep)
+    // The job may have failed before its workspace was given its name.
+    if let sandbox = JobID(cgroup), sandbox != job { try workspaces.remove(sandbox, after: .zero) }
   }
 
-  private func reap(_ process: InitProcess) throws(Errno) {
+  /// Kills a sandbox's cgroup and reaps its joblet-init.
+  func end(_ process: InitProcess, cgroup: String) throws {
+    try kill(cgroup: cgroup)
+    try reap(process, until: ContinuousClock.now + timeout)
+  }
+
+  /// Never without a limit: a process that the kernel can't end just now (a file system whose server is gone) would keep the
+  /// thread, and with it the removal of every other job.
+  private func reap(_ process: InitProcess, until deadline: ContinuousClock.Instant) throws(Errno) {
+    let handle = process.handle.descriptor.raw
+    var entry = pollfd(fd: handle, events: Int16(POLLIN), revents: 0)
+    let ended = try Kernel.call("poll", "\(process.handle.pid)") {
+      let rest: Duration = max(.zero, deadline - ContinuousClock.now)
+      return poll(&entry, 1, CInt(min((rest / .milliseconds(1)).rounded(.up), 1e9)))
+    }
+    guard ended > 0 else { throw Errno(EBUSY, "waitid", "\(process.handle.pid): it was killed and does not end") }
     do {
-      _ = try process.handle.wait()
+      _ = try process.handle.reap()
     } catch {
       // Not our child: it belonged to an exec that is gone, and whoever inherited it reaps it.
       guard error.code == ECHILD else { throw error }
     }
   }
 
-  private func removeCgroup(_ name: String) throws {
+  private func removeCgroup(_ name: String, until deadline: ContinuousClock.Instant) throws {
     let cgroup = JobCgroup(root: cgroups, name: name)
-    let deadline = ContinuousClock.now + timeout
     var pause: UInt32 = 500
     while try !cgroup.removeOnce() {
       guard ContinuousClock.now < deadline else {
@@ -106,10 +124,13 @@ package struct JobTeardown: Sendable {
   func sweep(known: Set<JobID>, at moment: Int, stateRoot: String, logger: Logger) {
     do {
       for job in try workspaces.due(before: moment) where !known.contains(job) {
-        try removeKept(job, stateRoot: stateRoot)
+        // One that can't be removed keeps no other one.
+        do { try removeKept(job, stateRoot: stateRoot) } catch {
+          logger.error("an old workspace could not be removed", metadata: ["job": "\(job)", "error": "\(error)"])
+        }
       }
     } catch {
-      logger.error("old workspaces could not be removed", metadata: ["error": "\(error)"])
+      logger.error("old workspaces can't be looked for", metadata: ["error": "\(error)"])
     }
   }
 
@@ -119,6 +140,9 @@ package struct JobTeardown: Sendable {
     // has its state, a sandbox that waits for a job a cgroup of its name.
     guard access("\(stateRoot)/\(job)", F_OK) != 0 else { return }
     guard !JobCgroup(root: cgroups, name: "\(job)").directory.exists else { return }
-    try workspaces.remove(job, after: .zero)
+    try removeKept(job)
   }
+
+  /// Removes what was kept of a job that is torn down.
+  func removeKept(_ job: JobID) throws(Errno) { _ = try workspaces.removeUnlessGoing("\(job)", after: .zero) }
 }

@@ -104,8 +104,8 @@ struct NodeSetup: Sendable {
         spawner: shared,
         template: try MountTemplate.make(sandbox, spawner: shared, cgroups: cgroups, root: settings.preparedRoot),
         plan: try SandboxMaker.SandboxPlan(try Plan.sandbox(sandbox, filters: filters)), cgroups: cgroups,
-        namespaces: namespaces, workspaces: workspaces, settings: sandbox, ringSize: settings.ringSize,
-        maxRecords: settings.maxRecords, root: settings.preparedRoot,
+        namespaces: namespaces, workspaces: workspaces, teardown: teardown, settings: sandbox,
+        ringSize: settings.ringSize, maxRecords: settings.maxRecords, root: settings.preparedRoot, logger: logger,
         restoreRoot: {
           guard isOwnScope else { return }
           try restoring.run {

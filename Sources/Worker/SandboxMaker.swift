@@ -2,12 +2,13 @@ import Cgroups
 import Glibc
 import JobletModel
 import LinuxKernel
+import Logging
 import Sandbox
 
 /// joblet-init of one job, as a class because a job shares it between threads.
 package final class InitProcess: Sendable {
   package let handle: ProcessHandle
-  init(_ handle: consuming ProcessHandle) { self.handle = handle }
+  package init(_ handle: consuming ProcessHandle) { self.handle = handle }
 }
 
 /// A sandbox that waits for a job, or is about to: everything a job needs but the job. It holds nothing of any.
@@ -50,6 +51,7 @@ package struct SandboxMaker: Sendable {
   let cgroups: CgroupRoot
   let namespaces: NamespaceStock
   let workspaces: Workspaces
+  let teardown: JobTeardown
   let settings: SandboxSettings
   let ringSize: Int
   let maxRecords: Int
@@ -57,11 +59,12 @@ package struct SandboxMaker: Sendable {
   let root: String
   /// Makes the cgroup that jobs live in again, if it is gone.
   let restoreRoot: @Sendable () throws -> Void
+  let logger: Logger
 
   package init(
     spawner: JobLauncher.SharedSpawner, template: MountTemplate, plan: SandboxPlan, cgroups: CgroupRoot,
-    namespaces: NamespaceStock, workspaces: Workspaces, settings: SandboxSettings, ringSize: Int, maxRecords: Int,
-    root: String, restoreRoot: @escaping @Sendable () throws -> Void
+    namespaces: NamespaceStock, workspaces: Workspaces, teardown: JobTeardown, settings: SandboxSettings,
+    ringSize: Int, maxRecords: Int, root: String, logger: Logger, restoreRoot: @escaping @Sendable () throws -> Void
   ) {
     self.spawner = spawner
     self.template = template
@@ -69,10 +72,12 @@ package struct SandboxMaker: Sendable {
     self.cgroups = cgroups
     self.namespaces = namespaces
     self.workspaces = workspaces
+    self.teardown = teardown
     self.settings = settings
     self.ringSize = ringSize
     self.maxRecords = maxRecords
     self.root = root
+    self.logger = logger
     self.restoreRoot = restoreRoot
   }
 
@@ -88,7 +93,7 @@ package struct SandboxMaker: Sendable {
   }
 
   /// Makes one, in the order of its cost if it fails, with joblet-init last. Blocks for a millisecond or two; joblet-init is not
-  /// ready by then. A failure leaves nothing behind.
+  /// ready by then. A failure leaves nothing behind, or what it leaves keeps its IDs.
   /// - Parameter patience: how long to wait for a range of IDs.
   package func make(patience: Duration = .zero) throws(SetupProblem) -> PreparedSandbox {
     let name = JobID(node: 0)
@@ -104,9 +109,7 @@ package struct SandboxMaker: Sendable {
       try step("workspace") { try workspaces.make(name, uid: settings.runAs.uid, gid: settings.runAs.gid) }
       return try step("joblet-init") { try spawn(name, cgroup, files, namespace, directory) }
     } catch {
-      undo(name, directory)
-      // Nothing with these IDs was started, or it is gone.
-      namespaces.giveBack(namespace.firstID)
+      undo(name, directory, namespace.firstID)
       throw error
     }
   }
@@ -161,24 +164,27 @@ package struct SandboxMaker: Sendable {
         name: name, directory: directory, files: files, process: process, firstID: namespace.firstID, jobPlan: jobPlan,
         hostNames: hostNames)
     } catch {
-      try process.handle.send(signal: SIGKILL)
-      _ = try process.handle.wait()
+      // Reaped here, for nobody else knows of it. One that does not end is still in its cgroup, so `undo` can't remove that.
+      do { try teardown.end(process, cgroup: "\(name)") } catch {
+        logger.error(
+          "the joblet-init of a sandbox that failed does not end",
+          metadata: ["sandbox": "\(name)", "error": "\(error)"])
+      }
       throw error
     }
   }
 
-  /// What a failure left. What can't be removed now is found at the next start.
-  private func undo(_ name: JobID, _ directory: JobStateDirectory) {
-    let cgroup = JobCgroup(root: cgroups, name: "\(name)")
+  /// Removes what a failure left, and only then gives its IDs back: another job with the IDs of a process that lives could be
+  /// signalled and traced by it. What can't be removed now is found by its state directory at the next start.
+  private func undo(_ name: JobID, _ directory: JobStateDirectory, _ firstID: UInt32) {
     do {
-      if cgroup.directory.exists {
-        try cgroup.killAll()
-        for _ in 0..<1000 where try !cgroup.removeOnce() { usleep(1000) }
-      }
-      try workspaces.remove(name, after: .zero)
+      try teardown.remove(name, cgroup: "\(name)", process: nil)
       directory.remove()
+      namespaces.giveBack(firstID)
     } catch {
-      return
+      logger.error(
+        "what a sandbox that failed had could not be removed, and keeps its IDs; the next start of joblet-exec tries again",
+        metadata: ["sandbox": "\(name)", "first_id": "\(firstID)", "error": "\(error)"])
     }
   }
 

@@ -2,6 +2,7 @@ import Glibc
 import JobletConfig
 import JobletModel
 import LinuxKernel
+import Synchronization
 
 /// `filesystem.baseDir`: `<id>/work` of every job. `<id>` is root's alone (0700), for a job may leave set-user-ID files in
 /// its `work`, which nobody on the host must reach. Quota and project hang on `<id>`, so they go along when it is renamed.
@@ -12,6 +13,12 @@ package struct Workspaces: Sendable {
   let path: String
   /// nil: workspaces have no limit.
   let quota: WorkspaceQuota?
+  private let underRemoval = UnderRemoval()
+
+  /// The names that somebody removes at the moment; every copy of these workspaces has the same.
+  private final class UnderRemoval: Sendable {
+    let names = Mutex<Set<String>>([])
+  }
 
   package init(path: String, quota: WorkspaceQuota? = nil) {
     self.path = path
@@ -55,7 +62,25 @@ package struct Workspaces: Sendable {
   }
 
   /// Removes a workspace, or marks it to go after `keep`. An empty one goes at once: there is nothing to look at.
+  /// - Throws: EBUSY, among others, if another removal of it is under way.
   package func remove(_ name: String, after keep: Duration) throws(Errno) {
+    guard try removeUnlessGoing(name, after: keep) else {
+      throw Errno(EBUSY, "remove", "\(path)/\(name): another removal of it is under way")
+    }
+  }
+
+  /// As `remove`, but a removal that is under way is as good.
+  /// - Returns: false if there is one. It tells of its own failure.
+  package func removeUnlessGoing(_ name: String, after keep: Duration) throws(Errno) -> Bool {
+    // A teardown, an owner's DELETE, a second one and the sweep may all mean the same workspace. One remover at a time: they
+    // would move directories away under each other's feet.
+    guard underRemoval.names.withLock({ $0.insert(name).inserted }) else { return false }
+    defer { underRemoval.names.withLock { _ = $0.remove(name) } }
+    try removeAlone(name, after: keep)
+    return true
+  }
+
+  private func removeAlone(_ name: String, after keep: Duration) throws(Errno) {
     let outer = "\(path)/\(name)"
     if keep > .zero, rmdir("\(outer)/work") != 0, errno == ENOTEMPTY {
       let due = time(nil) + Int(keep.components.seconds)

@@ -46,8 +46,8 @@ struct RealSandboxTests {
         template: try MountTemplate.make(
           settings, spawner: spawner, cgroups: cgroups, root: "\(directory.path)/prepared"),
         plan: try SandboxMaker.SandboxPlan(try Plan.sandbox(settings, filters: filters)), cgroups: cgroups,
-        namespaces: namespaces, workspaces: workspaces, settings: settings, ringSize: 1 << 17, maxRecords: 1000,
-        root: "\(directory.path)/prepared", restoreRoot: {})
+        namespaces: namespaces, workspaces: workspaces, teardown: teardown, settings: settings, ringSize: 1 << 17,
+        maxRecords: 1000, root: "\(directory.path)/prepared", logger: logger, restoreRoot: {})
     }
 
     func stock(_ size: Int) -> SandboxStock {
@@ -184,6 +184,23 @@ struct RealSandboxTests {
     #expect(JobCgroup(root: node.cgroups, name: "\(claimed.name)").directory.exists)
     try node.teardown.remove(claimed.name, cgroup: "\(claimed.name)", process: claimed.process)
     _ = try left.process.handle.wait()
+  }
+
+  @Test func aSandboxThatCanNotBeMadeKeepsItsIDsOnlyWhileSomethingOfItIsLeft() throws {
+    let node = try Node(ranges: 1)
+    let work = "\(node.directory.path)/work"
+    // No workspace can be made, but what was made before it can be removed.
+    #expect(rename(work, "\(work).away") == 0)
+    let first = #expect(throws: SetupProblem.self) { try node.maker.make() }
+    #expect(first?.step == "workspace")
+    #expect(try node.names().isEmpty)
+    // Now nobody can say that there is none.
+    close(open(work, O_CREAT | O_WRONLY, 0o600))
+    let second = #expect(throws: SetupProblem.self) { try node.maker.make() }
+    #expect(second?.step == "workspace")
+    #expect(try node.names().count == 1, "the next start finds it")
+    let third = #expect(throws: SetupProblem.self) { try node.maker.make() }
+    #expect(third?.message.contains("isolation.id_pool") == true)
   }
 
   @Test func aJobWaitsForARangeThatComesBack() throws {

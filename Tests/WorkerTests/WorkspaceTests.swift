@@ -52,6 +52,35 @@ import Worker
     #expect(try workspaces.due(before: time(nil) + 1100) == [jobs[1]])
   }
 
+  /// A teardown, an owner who deletes twice and the sweep may all mean one workspace.
+  @Test func removalsOfOneNameDoNotMeet() async throws {
+    let folder = Folder()
+    let workspaces = Workspaces(path: folder.path)
+    let queue = try WorkQueue(name: "remove", threads: 4)
+    let neighbour = JobID(node: 1)
+    try workspaces.make(neighbour, uid: getuid(), gid: getgid())
+    #expect(mkdir("\(folder.path)/\(neighbour)/work/precious", 0o755) == 0)
+    for _ in 0..<20 {
+      let job = JobID(node: 1)
+      try workspaces.make(job, uid: getuid(), gid: getgid())
+      var path = "\(folder.path)/\(job)/work"
+      for _ in 0..<100 {
+        for name in ["d", "e"] { #expect(mkdir("\(path)/\(name)", 0o755) == 0) }
+        path += "/d"
+      }
+      // None fails: that would be one that met another.
+      let removed = try await withThrowingTaskGroup(of: Bool.self) { group in
+        for _ in 0..<8 {
+          group.addTask { try await queue.run { try workspaces.removeUnlessGoing("\(job)", after: .zero) } }
+        }
+        return try await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+      }
+      #expect(removed > 0)
+      #expect(folder.names == ["\(neighbour)"])
+      #expect(access("\(folder.path)/\(neighbour)/work/precious", F_OK) == 0)
+    }
+  }
+
   @Test func anotherJobsNameIsNotTaken() throws {
     let folder = Folder()
     let workspaces = Workspaces(path: folder.path)
