@@ -37,7 +37,7 @@ package struct LaunchNote: Codable, Hashable, Sendable {
 /// | `request` | the request, secrets masked (JSON) | the end |
 /// | `secret` | the secrets' values (JSON, 0600) | the payload starts |
 /// | `record` | the newest record (JSON), as persist gets it | the end |
-/// | `launch` | ``LaunchNote`` (JSON) | the end |
+/// | `launch` | ``LaunchNote`` (JSON) | its processes are gone, and before its IDs are another's |
 /// | `ring`, `data`, `space` | the output | the end |
 /// | `facts/` | ``Plan/facts(of:)``: what the job sees in `/run/joblet` | the end |
 /// | `metrics` | the samples persist has not acknowledged, and the newest (``MetricSeries``) | the end |
@@ -115,8 +115,13 @@ package struct JobStateDirectory: Sendable {
   package func saveLaunch(_ note: LaunchNote) throws { try write("launch", Array(try JSONEncoder().encode(note))) }
 
   /// The secrets' last moment on the host.
-  package func removeSecret() throws(Errno) {
-    let file = "\(path)/secret"
+  package func removeSecret() throws(Errno) { try removeFile("secret") }
+
+  /// Nothing of the job lives any more. Before its IDs are given back: two notes must not name the same ones.
+  package func removeLaunchNote() throws(Errno) { try removeFile("launch") }
+
+  private func removeFile(_ name: String) throws(Errno) {
+    let file = "\(path)/\(name)"
     guard unlink(file) != 0, errno != ENOENT else { return }
     throw Errno(errno, "unlink", file)
   }
@@ -125,10 +130,7 @@ package struct JobStateDirectory: Sendable {
   package var isLive: Bool { access("\(path)/live", F_OK) == 0 }
 
   /// The job has not run, and what it does will be stored.
-  package func makeStored() throws(Errno) {
-    guard unlink("\(path)/live") != 0, errno != ENOENT else { return }
-    throw Errno(errno, "unlink", "\(path)/live")
-  }
+  package func makeStored() throws(Errno) { try removeFile("live") }
 
   package func saveMetrics(_ change: MetricSeries.FileChange) throws(Errno) {
     switch change {

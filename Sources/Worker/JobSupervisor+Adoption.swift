@@ -11,12 +11,32 @@ struct FoundJob: Sendable {
   var record: JobRecord
   var request: JobRequest
   var launch: LaunchNote?
+  /// The first of its host IDs, if they are marked as taken for it and for nobody else: only then it may give them back.
+  var firstID: UInt32?
   var files: JobFiles?
   var process: InitProcess?
   var facts: AdoptionFacts
   /// Nobody stores what it does.
   var isLive: Bool
   var metrics: Result<MetricSeries, MetricFileDamage>
+}
+
+/// A state directory that can't be read: nothing can be said of its job, and it must not run on unseen.
+struct BrokenJob: Sendable {
+  var id: JobID
+  var error: String
+  /// Nil if not even this can be read, or there was none.
+  var launch: LaunchNote?
+  /// As ``FoundJob/firstID``.
+  var firstID: UInt32?
+  /// The name of its cgroup, as far as anything tells it.
+  var cgroup: String { launch?.cgroup ?? "\(id)" }
+
+  init(_ id: JobID, _ error: any Error, root: String) {
+    self.id = id
+    self.error = "\(error)"
+    do { launch = try JobStateDirectory(root: root, job: id).loadLaunch() } catch { self.error += "; \(error)" }
+  }
 }
 
 extension FoundJob {
@@ -31,8 +51,8 @@ extension FoundJob {
       do {
         files = try JobFiles(opening: directory)
       } catch {
-        // Cut off while it was made: no joblet-init was ever given it. With a launch note it was, and then it is damage.
-        if launch != nil { throw error }
+        // Cut off while it was made: no joblet-init was ever given it. With a launch note, or an end, it was, and then it is damage.
+        if launch != nil || record.status.isEnded { throw error }
       }
     }
     let process = try launch.flatMap { try findInit($0) }
@@ -70,36 +90,42 @@ extension JobSupervisor {
   /// - Returns: how many jobs were found.
   package func adopt() async throws -> Int {
     let root = settings.stateRoot
-    let (found, broken) = try await removing.run {
+    var (found, broken) = try await removing.run {
       var found: [FoundJob] = []
-      var broken: [(JobID, String)] = []
+      var broken: [BrokenJob] = []
       for id in try JobStateDirectory.jobs(root: root) {
-        do { found.append(try FoundJob.read(id, root: root)) } catch { broken.append((id, "\(error)")) }
+        do { found.append(try FoundJob.read(id, root: root)) } catch { broken.append(BrokenJob(id, error, root: root)) }
       }
       return (found, broken)
     }
-    // IDs first: no new namespace may get the range of a job that lives.
-    for job in found {
-      guard let note = job.launch else { continue }
-      if !launcher.namespaces.adopt(note.firstID) {
-        logger.warning(
-          "an adopted job's IDs are outside isolation.id_pool or in use twice",
-          metadata: ["job": "\(job.id)", "first_id": "\(note.firstID)"])
-      }
-    }
+    // IDs first: no new namespace may get the range of a job that lives. Should two notes name the same one, it is the one's that
+    // certainly lives, then the one's of which nobody knows.
+    for index in found.indices where found[index].facts.isInitAlive { found[index].firstID = takeIDs(found[index]) }
+    for index in broken.indices { broken[index].firstID = takeIDs(broken[index].id, broken[index].launch) }
+    for index in found.indices where !found[index].facts.isInitAlive { found[index].firstID = takeIDs(found[index]) }
     // After the IDs are marked, and before any new sandbox is made.
-    try await removeLeftovers(of: found)
+    try await removeLeftovers(claimed: Set(found.compactMap { $0.launch?.cgroup } + broken.map(\.cgroup)))
     // Those that live first: their supervision must not wait behind a removal, which can be slow.
     for job in found where AdoptionDecision(job.facts) != .requeue { try await adopt(job) }
     for job in found where AdoptionDecision(job.facts) == .requeue { try await adopt(job) }
-    for (id, error) in broken { await abandon(id, error) }
-    try await removeStrayCgroups()
+    try await endStrays(broken)
     return found.count
   }
 
+  private func takeIDs(_ found: FoundJob) -> UInt32? { takeIDs(found.id, found.launch) }
+
+  /// - Returns: the first of a job's host IDs, if the job is now the one that has them.
+  private func takeIDs(_ id: JobID, _ note: LaunchNote?) -> UInt32? {
+    guard let note else { return nil }
+    if launcher.namespaces.adopt(note.firstID) { return note.firstID }
+    logger.warning(
+      "an adopted job's IDs are outside isolation.id_pool or in use twice",
+      metadata: ["job": "\(id)", "first_id": "\(note.firstID)"])
+    return nil
+  }
+
   /// The sandboxes that waited for a job when the exec before ended: whether they are whole nobody knows, and new ones are cheap.
-  private func removeLeftovers(of found: [FoundJob]) async throws {
-    let claimed = Set(found.compactMap { $0.launch?.cgroup })
+  private func removeLeftovers(claimed: Set<String>) async throws {
     let (root, teardown, namespaces, logger) = (settings.preparedRoot, teardown, launcher.namespaces, logger)
     try await removing.run {
       try SandboxStock.removeLeftovers(
@@ -134,7 +160,7 @@ extension JobSupervisor {
     }
     takeOver(found.metrics, job)
     jobs[job.id] = job
-    job.firstID = found.launch?.firstID
+    job.firstID = found.firstID
     if decision != .drain { queue.adoptRunning(job.id) }
     // The crash may have come between the go and this.
     if found.facts.hasGo { removeSecret(job) }
@@ -157,7 +183,8 @@ extension JobSupervisor {
       if job.isLive { letGo(job.id) }
     case .supervise:
       startSampling(job, after: spreadDelay(job))
-      watchTimeout(job)
+      // The exec before watched it, and is gone: between the go and the command's exec the kernel may wait for ever.
+      if (found.facts.phase ?? .new) < .running { watchSetup(job) }
       // The stop's grace began with the exec that is gone; how much of it is left nobody knows, so it begins anew.
       // Before the first look at the ring: that may find `ready`, and must not give the go to a job that is canceled.
       if stopping { apply(.stopRequested(grace: settings.stopGrace), to: job) }
@@ -191,8 +218,7 @@ extension JobSupervisor {
     do {
       try await removing.run {
         try teardown.remove(id, cgroup: cgroup, process: nil)
-        // The crash may have come before its workspace was given the job's name.
-        if let sandbox = JobID(cgroup) { try teardown.workspaces.remove(sandbox, after: .zero) }
+        try directory.removeLaunchNote()
         directory.removeLaunch()
         if isStoring { try directory.makeStored() }
       }
@@ -203,6 +229,7 @@ extension JobSupervisor {
       // tries again.
       job.facts.setup = SetupProblem(step: "restart", message: "\(error)")
       job.machine = JobStateMachine(state: .preparing)
+      job.firstID = found.firstID
       jobs[id] = job
       if !job.isLive { link.add(job.feed) }
       queue.adoptRunning(id)
@@ -210,7 +237,7 @@ extension JobSupervisor {
       return
     }
     // The next launch takes a range of its own.
-    if let firstID = found.launch?.firstID { launcher.namespaces.giveBack(firstID) }
+    if let firstID = found.firstID { launcher.namespaces.giveBack(firstID) }
     job.cgroup = "\(id)"
     jobs[id] = job
     if !job.isLive { link.add(job.feed) }
@@ -226,32 +253,58 @@ extension JobSupervisor {
     }
   }
 
-  /// A state directory that can't be read: nothing can be said of the job, and it must not run on unseen.
-  private func abandon(_ id: JobID, _ error: String) async {
-    logger.error(
-      "a job's state can't be read; the job is removed", metadata: ["job": "\(id)", "error": "\(error)"])
-    let (directory, teardown, logger) = (JobStateDirectory(root: settings.stateRoot, job: id), teardown, logger)
-    removing.submit {
-      do {
-        try teardown.remove(id, cgroup: "\(id)", process: nil)
-        directory.remove()
-      } catch {
-        logger.error("what a broken job left could not be removed", metadata: ["job": "\(id)", "error": "\(error)"])
-      }
+  /// Ends what no adopted job accounts for: jobs whose state can't be read, and cgroups that a crash between two steps of a removal
+  /// left. Returns when nothing of it lives any more, or will not in time; what it leaves is removed after that, in the background.
+  /// Before the IDs are opened: whose IDs a stray process has may be written nowhere.
+  private func endStrays(_ broken: [BrokenJob]) async throws {
+    let known = Set(jobs.values.map(\.cgroup))
+    let strays = try launcher.cgroups.jobNames().filter { JobID($0) != nil && !known.contains($0) }
+    // Not behind a removal, which can be slow.
+    let left = try await ending.run { [teardown] in teardown.end(cgroups: strays) }
+    for (name, error) in left {
+      logger.error(
+        "a stray cgroup could not be ended; the next start of joblet-exec tries again",
+        metadata: ["cgroup": "\(name)", "error": "\(error)"])
     }
-  }
-
-  /// Cgroups of jobs that nothing else knows of: a crash between two steps of a removal leaves them.
-  private func removeStrayCgroups() async throws {
-    let (teardown, logger, known) = (teardown, logger, Set(jobs.values.map(\.cgroup)))
-    let names = try launcher.cgroups.jobNames()
-    removing.submit {
-      for name in names {
-        guard let id = JobID(name), !known.contains(name) else { continue }
+    for job in broken {
+      logger.error(
+        "a job's state can't be read; the job is removed", metadata: ["job": "\(job.id)", "error": "\(job.error)"])
+      // Without its note any cgroup that lives on could be its own, and its workspace be in use.
+      if job.launch != nil || left.isEmpty { remove(job) }
+    }
+    // One remover for each: a broken job's is with the job.
+    let others = Set(strays).subtracting(broken.map(\.cgroup)).subtracting(left.keys)
+    removing.submit { [teardown, logger] in
+      for name in others {
+        guard let id = JobID(name) else { continue }
         do { try teardown.remove(id, cgroup: name, process: nil) } catch {
           logger.error("a stray cgroup could not be removed", metadata: ["cgroup": "\(name)", "error": "\(error)"])
         }
       }
+    }
+  }
+
+  /// Its cgroup first, and nothing else while a process is in it. Then its workspace; then its note, and its IDs after that.
+  private func remove(_ job: BrokenJob) {
+    let directory = JobStateDirectory(root: settings.stateRoot, job: job.id)
+    removing.submit { [self] in
+      do {
+        try teardown.remove(job.id, cgroup: job.cgroup, process: nil)
+        try directory.removeLaunchNote()
+        directory.remove()
+        if let firstID = job.firstID { launcher.namespaces.giveBack(firstID) }
+      } catch {
+        logger.error(
+          "what a broken job left could not be removed yet; trying again in 5 s",
+          metadata: ["job": "\(job.id)", "error": "\(error)"])
+        loop.post { self.assumeIsolated { $0.removeLater(job) } }
+      }
+    }
+  }
+
+  private func removeLater(_ job: BrokenJob) {
+    loop.schedule(after: .seconds(5)) { [weak self] in
+      self?.assumeIsolated { $0.remove(job) }
     }
   }
 }

@@ -62,6 +62,7 @@ extension JobSupervisor {
         loop.cancel(timer)
         job.setupTimer = nil
       }
+      watchTimeout(job)
       job.plans = []  // the command runs: no step can fail any more
       tellTrace(job)
     case .new, nil: break
@@ -155,7 +156,7 @@ extension JobSupervisor {
       record.message = outcome.message
       record.lastSeq = lastSeq
       let ran = outcome.reason != .setupFailed && outcome.status != .canceled
-      record.startedAt = ran ? job.facts.report?.startedAt ?? record.startedAt : nil
+      record.startedAt = ran ? job.facts.report?.startedAt ?? job.feed.consumer?.startedAt ?? record.startedAt : nil
       record.endedAt = job.facts.report?.endedAt ?? .now()
     }
     var metadata: Logger.Metadata = ["job": "\(job.id)", "status": "\(outcome.status.rawValue)"]
@@ -176,9 +177,13 @@ extension JobSupervisor {
     let (id, cgroup, process, firstID) = (job.id, job.cgroup, job.process, job.firstID)
     let kept = job.record.status == .failed ? settings.keepFailedWorkspace : settings.keepWorkspace
     let keep = job.isDeleted ? .zero : kept
+    let directory = job.directory
     removing.submit { [self] in
       do {
         try teardown.remove(id, cgroup: cgroup, process: process, keep: keep)
+        // The note first: the rest of the directory waits for persist, and a restarted exec would take these IDs for this job's when
+        // another one has them.
+        try directory.removeLaunchNote()
         if let firstID { launcher.namespaces.giveBack(firstID) }
         loop.post { self.assumeIsolated { $0.tornDown(id) } }
       } catch {

@@ -219,7 +219,7 @@ package actor JobSupervisor {
 
   /// Nothing between a launch and the command's exec waits for anything but the kernel; but that may wait for ever, as for a
   /// file of a network file system whose server is gone.
-  private func watchSetup(_ job: SupervisedJob) {
+  func watchSetup(_ job: SupervisedJob) {
     let (id, limit) = (job.id, settings.cleanupTimeout)
     job.setupTimer = loop.schedule(after: limit) { [weak self] in
       self?.assumeIsolated { supervisor in
@@ -283,15 +283,18 @@ package actor JobSupervisor {
     publish(job, encoded)
     job.feed.metrics.start(clock: JobMeter.clock())
     startSampling(job, after: settings.sampleInterval)
-    watchTimeout(job)
     // After the go: a start that is cut off before it is done again, with its secrets.
     removeSecret(job)
   }
 
-  /// joblet-init keeps the time-out, whatever becomes of exec. This looks after what it can't end alone.
+  /// joblet-init keeps the time-out, whatever becomes of exec. This looks after what it can't end alone, once the command is
+  /// seen to run; until then ``watchSetup(_:)`` does. It counts from the command's exec, as joblet-init does: the record's
+  /// `startedAt` is of the claim, which may be long before the go, and of a clock that can be set, so that a job would be killed
+  /// for time it never had. A ring that says what can't be gives its job the whole time once more at each start of exec.
   func watchTimeout(_ job: SupervisedJob) {
-    guard let timeout = job.timeout, let started = job.record.startedAt else { return }
-    let age = Duration.nanoseconds(max(0, Timestamp.now().nanoseconds - started.nanoseconds))
+    guard let timeout = job.timeout, job.machine.state == .running, !job.isTimeoutWatched else { return }
+    job.isTimeoutWatched = true
+    let age = job.feed.consumer?.timeSinceExec(at: JobMeter.clock()) ?? .zero
     startTimer(job, max(.zero, timeout + settings.stopGrace + .seconds(1) - age), .timeoutOverdue)
   }
 

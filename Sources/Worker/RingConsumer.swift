@@ -161,6 +161,22 @@ package struct RingConsumer {
     return ring.load32(RingLayout.Field.initWaiting) != 0
   }
 
+  /// How long ago the command was executed: by a clock that nobody sets and that goes on across restarts of exec. Nil before, and
+  /// if the ring names a time that can't be.
+  /// - Parameter clock: CLOCK_MONOTONIC now, in nanoseconds.
+  package func timeSinceExec(at clock: Int64) -> Duration? {
+    let time = Int64(bitPattern: ring.load64(RingLayout.Field.traceExec))
+    return time > 0 && time <= clock ? .nanoseconds(clock - time) : nil
+  }
+
+  /// When the command was executed; nil before.
+  package var startedAt: Timestamp? { phase >= .running ? time(RingLayout.Field.startedAt) : nil }
+
+  private func time(_ field: Int) -> Timestamp? {
+    let nanoseconds = Int64(bitPattern: ring.load64(field))
+    return nanoseconds > 0 ? Timestamp(nanoseconds: nanoseconds) : nil
+  }
+
   /// joblet-init's last word.
   package func endReport() throws(RingFault) -> EndReport {
     let kind = ring.load32(RingLayout.Field.endKind)
@@ -174,10 +190,6 @@ package struct RingConsumer {
         step: ring.load32(RingLayout.Field.setupStep),
         error: Int32(bitPattern: ring.load32(RingLayout.Field.setupErrno)))
     default: throw .badEnd(kind: kind, code: code)
-    }
-    func time(_ field: Int) -> Timestamp? {
-      let nanoseconds = Int64(bitPattern: ring.load64(field))
-      return nanoseconds > 0 ? Timestamp(nanoseconds: nanoseconds) : nil
     }
     return EndReport(
       end: end, timedOut: ring.load32(RingLayout.Field.timedOut) != 0,

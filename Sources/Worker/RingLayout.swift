@@ -39,6 +39,8 @@ package enum RingLayout {
     package static let stopIntent = 216
     /// Eight times, by `enum joblet_trace`.
     package static let trace = 256
+    /// That of `JOBLET_TRACE_EXEC`.
+    package static let traceExec = trace + 8 * 6
   }
 
   /// The space an entry takes: header, payload, padding to eight bytes.

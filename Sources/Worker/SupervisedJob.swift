@@ -32,6 +32,8 @@ final class SupervisedJob {
   var timers: [LoopTimer] = []
   /// Ends a job whose sandbox does not get ready, or whose command does not come to its exec.
   var setupTimer: LoopTimer?
+  /// exec looks after its time-out too.
+  var isTimeoutWatched = false
   var facts = EndFacts()
   /// What its freezer was told last, or is to be told when it is not busy any more.
   var wantsFrozen = false

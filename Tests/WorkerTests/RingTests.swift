@@ -34,6 +34,10 @@ import Worker
       (RingLayout.Field.go, MemoryLayout<H>.offset(of: \.go)),
       (RingLayout.Field.stopIntent, MemoryLayout<H>.offset(of: \.stop_intent)),
       (RingLayout.Field.trace, MemoryLayout<H>.offset(of: \.trace)),
+      (
+        RingLayout.Field.traceExec,
+        MemoryLayout<H>.offset(of: \.trace).map { $0 + 8 * Int(JOBLET_TRACE_EXEC.rawValue) }
+      ),
       (RingLayout.headerSize, MemoryLayout<H>.size),
       (RingLayout.entryHeaderSize, MemoryLayout<joblet_ring_entry>.size),
       (24, MemoryLayout<joblet_ring_entry>.offset(of: \.stream)),

@@ -91,10 +91,17 @@ final class FakeNode {
     try data.wake()
   }
 
+  /// Sixteen ranges, from 65,536 on; none is taken. Nothing fills it.
+  static func namespaces() throws -> NamespaceStock {
+    NamespaceStock(
+      ranges: IDRangePool(first: 65_536, count: 1 << 20), filler: try WorkQueue(name: "fill", threads: 1),
+      logger: Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() }))
+  }
+
   /// An exec of this node. Nothing ends an earlier one: make one at a time.
   func supervisor(
     socket: String = "/tmp/there-is-no-such-socket", sandboxes: any SandboxSource = NoSandboxes(),
-    _ change: (inout WorkerSettings) -> Void = { _ in }
+    namespaces: NamespaceStock? = nil, _ change: (inout WorkerSettings) -> Void = { _ in }
   ) throws -> JobSupervisor {
     var configuration = Configuration()
     configuration.ipc.socket = socket
@@ -111,9 +118,7 @@ final class FakeNode {
       loop: try LoopExecutor(name: "test-loop"), settings: settings,
       launcher: try JobLauncher(
         sandboxes: sandboxes, cgroups: cgroups,
-        namespaces: NamespaceStock(
-          ranges: IDRangePool(first: 65_536, count: 1 << 20), filler: try WorkQueue(name: "fill", threads: 1),
-          logger: logger),
+        namespaces: try namespaces ?? FakeNode.namespaces(),
         settings: SandboxSettings(allowedMounts: []), filters: try SeccompFilters(profile: "default"),
         workspaces: workspaces),
       teardown: JobTeardown(cgroups: cgroups, workspaces: workspaces, timeout: .seconds(1)),

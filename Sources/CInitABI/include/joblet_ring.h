@@ -46,7 +46,7 @@ enum joblet_end_kind {
 };
 
 // When the steps of a start were done: CLOCK_MONOTONIC in nanoseconds, 0 where one has not been. For finding out where the time
-// goes; nothing is decided by them.
+// goes; nothing is decided by them but how much of its time-out a job has left when exec is restarted.
 enum joblet_trace {
   JOBLET_TRACE_INIT = 0,      // joblet-init runs, its ring and plan are mapped
   JOBLET_TRACE_ROOT = 1,      // the job's root is built
