@@ -199,7 +199,7 @@ import Worker
     let workspace = "\(node.directory.path)/work/\(node.job)"
     for part in ["", "/work"] { mkdir(workspace + part, 0o700) }
     let namespaces = try FakeNode.namespaces()
-    let supervisor = try node.supervisor(namespaces: namespaces)
+    let supervisor = try node.supervisor(namespaces: namespaces, teardownTimeout: .seconds(60))
     let isDone = Mutex(false)
     let adoption = Task {
       let count = try await supervisor.adopt()

@@ -101,7 +101,8 @@ final class FakeNode {
   /// An exec of this node. Nothing ends an earlier one: make one at a time.
   func supervisor(
     socket: String = "/tmp/there-is-no-such-socket", sandboxes: any SandboxSource = NoSandboxes(),
-    namespaces: NamespaceStock? = nil, _ change: (inout WorkerSettings) -> Void = { _ in }
+    namespaces: NamespaceStock? = nil, teardownTimeout: Duration = .seconds(1),
+    _ change: (inout WorkerSettings) -> Void = { _ in }
   ) throws -> JobSupervisor {
     var configuration = Configuration()
     configuration.ipc.socket = socket
@@ -121,7 +122,7 @@ final class FakeNode {
         namespaces: try namespaces ?? FakeNode.namespaces(),
         settings: SandboxSettings(allowedMounts: []), filters: try SeccompFilters(profile: "default"),
         workspaces: workspaces),
-      teardown: JobTeardown(cgroups: cgroups, workspaces: workspaces, timeout: .seconds(1)),
+      teardown: JobTeardown(cgroups: cgroups, workspaces: workspaces, timeout: teardownTimeout),
       launching: try WorkQueue(name: "launch", threads: 1), ending: try WorkQueue(name: "end", threads: 1),
       removing: try WorkQueue(name: "remove", threads: 1), sampling: try WorkQueue(name: "sample", threads: 1),
       logger: logger)
