@@ -43,7 +43,8 @@ public struct JobCgroup: Hashable, Sendable {
   public var initLeaf: CgroupDirectory { directory.child("init") }
   public var payLeaf: CgroupDirectory { directory.child("pay") }
 
-  /// Names the cgroup of a job; touches nothing. `name` is the job's ID.
+  /// Names the cgroup of a job; touches nothing.
+  /// - Parameter name: its sandbox's: a cgroup can't be renamed, so it keeps the name it had before there was a job.
   public init(root: CgroupRoot, name: String) { directory = root.directory.child(name) }
 
   /// Makes the three directories, with the controllers and what every job has; ``apply(_:root:)`` sets the limits.
@@ -60,17 +61,6 @@ public struct JobCgroup: Hashable, Sendable {
     } catch {
       _ = try? removeOnce()  // what is reported is the first failure
       throw .kernel(error)
-    }
-  }
-
-  /// Makes the directories and sets the limits. Leaves nothing behind if it fails.
-  public func create(root: CgroupRoot, limits: CgroupLimits) throws(CgroupError) {
-    try create(root: root)
-    do {
-      try apply(limits, root: root)
-    } catch {
-      _ = try? removeOnce()  // what is reported is the first failure
-      throw error
     }
   }
 

@@ -44,6 +44,7 @@ public struct ExecService: Service {
     let loop = try LoopExecutor(name: "jl-loop")
     let supervisor = JobSupervisor(
       loop: loop, settings: node.settings, launcher: node.launcher, teardown: node.teardown,
+      admitting: try WorkQueue(name: "jl-admit", threads: 1),
       launching: try WorkQueue(name: "jl-launch", threads: 2), ending: try WorkQueue(name: "jl-end", threads: 2),
       removing: try WorkQueue(name: "jl-remove", threads: 2), sampling: try WorkQueue(name: "jl-sample", threads: 1),
       logger: logger)

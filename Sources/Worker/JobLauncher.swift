@@ -29,21 +29,21 @@ package struct JobLauncher: Sendable {
   let settings: SandboxSettings
   let filters: SeccompFilters
   let workspaces: Workspaces
-  /// What a sandbox does before it has a job.
+  /// What every sandbox does before it has a job: to name a step of it that failed.
   let sandboxPlan: Plan
   private let hostNames: OwnHostName
 
   package init(
     sandboxes: any SandboxSource, cgroups: CgroupRoot, namespaces: NamespaceStock, settings: SandboxSettings,
-    filters: SeccompFilters, workspaces: Workspaces
-  ) throws {
+    filters: SeccompFilters, workspaces: Workspaces, sandboxPlan: Plan
+  ) throws(Errno) {
     self.sandboxes = sandboxes
     self.cgroups = cgroups
     self.namespaces = namespaces
     self.settings = settings
     self.filters = filters
     self.workspaces = workspaces
-    sandboxPlan = try Plan.sandbox(settings, filters: filters)
+    self.sandboxPlan = sandboxPlan
     hostNames = try OwnHostName()
   }
 

@@ -43,8 +43,9 @@ package struct LaunchNote: Codable, Hashable, Sendable {
 /// | `metrics` | the samples persist has not acknowledged, and the newest (``MetricSeries``) | the end |
 /// | `live` | empty: nobody stores what the job does, it was admitted with `ipc.enabled: false` | the end |
 ///
-/// That of a sandbox without a job is `/run/joblet/prepared/<sandbox>/` and has only `launch`, the output's files and `facts/`; it
-/// becomes the job's by a rename.
+/// That of a sandbox without a job is `/run/joblet/prepared/<sandbox>/` and has `launch`, the output's files and `facts/`. A claim
+/// writes `request`, `secret`, `record` and `live` into it (``writeJob(request:record:isLive:)``); then it becomes the job's by a
+/// rename.
 package struct JobStateDirectory: Sendable {
   package let path: String
 

@@ -69,8 +69,8 @@ package struct JobStateMachine: Sendable {
 
   package enum Action: Hashable, Sendable {
     case launch
-    /// Write `started`, then let the payload run. In this order: a record that says `initializing` then means that the
-    /// command certainly did not run, whatever died in between.
+    /// Let the payload run: the go, and only then tell of `started`. The record with it is in the state directory since the
+    /// launch, so what tells a later exec whether the command ran is the go in the ring, whatever the record says.
     case start
     /// Write the intent into the ring before any signal goes out, so that a restarted exec knows why the job ends.
     case markStopIntent

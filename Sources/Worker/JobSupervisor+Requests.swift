@@ -58,7 +58,7 @@ extension JobSupervisor {
     }
     let (directory, request, isLive) = (job.directory, job.request, job.isLive)
     let encoded = Array(try JSONEncoder().encode(job.record))
-    try await launching.run { try directory.create(request: request, record: encoded, isLive: isLive) }
+    try await admitting.run { try directory.create(request: request, record: encoded, isLive: isLive) }
     return nil
   }
 

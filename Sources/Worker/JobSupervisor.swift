@@ -16,6 +16,8 @@ package actor JobSupervisor {
   nonisolated let settings: WorkerSettings
   nonisolated let launcher: JobLauncher
   nonisolated let teardown: JobTeardown
+  /// Writing the directories of jobs that have to wait: never behind a launch, which may wait itself, for IDs.
+  nonisolated let admitting: WorkQueue
   /// Launching: a thread waits in vfork, so more than one. Removing: off the start path.
   nonisolated let launching: WorkQueue
   /// Killing and asking the kernel why a job ended: never behind the removal of somebody's million files.
@@ -47,13 +49,14 @@ package actor JobSupervisor {
   private var gaveUp: Problem?
 
   package init(
-    loop: LoopExecutor, settings: WorkerSettings, launcher: JobLauncher, teardown: JobTeardown, launching: WorkQueue,
-    ending: WorkQueue, removing: WorkQueue, sampling: WorkQueue, logger: Logger
+    loop: LoopExecutor, settings: WorkerSettings, launcher: JobLauncher, teardown: JobTeardown, admitting: WorkQueue,
+    launching: WorkQueue, ending: WorkQueue, removing: WorkQueue, sampling: WorkQueue, logger: Logger
   ) {
     self.loop = loop
     self.settings = settings
     self.launcher = launcher
     self.teardown = teardown
+    self.admitting = admitting
     self.launching = launching
     self.ending = ending
     self.removing = removing

@@ -1,4 +1,3 @@
-import Glibc
 import LinuxKernel
 import Logging
 import Synchronization
@@ -33,28 +32,18 @@ package final class NamespaceStock: Sendable {
   /// Marks the range of an adopted job as taken.
   package func adopt(_ range: UInt32) -> Bool { state.withLock { $0.ranges.adopt(range) } }
 
-  /// True if one can be had without waiting for a job's end.
-  package var hasRoom: Bool { state.withLock { !$0.ready.isEmpty || $0.ranges.free > 0 } }
-
-  /// Takes a namespace out, or makes one now if the stock is empty. Blocks the thread in that case.
-  /// - Parameter patience: how long to wait for a range when all are in use: that of a job that has ended comes back when what
-  ///   the job left is removed.
-  /// - Throws: ``SetupProblem`` if every range is in use or the kernel refuses.
-  package func take(patience: Duration = .zero) throws(SetupProblem) -> JobNamespace {
+  /// Takes a namespace out, or makes one now if the stock is empty. Blocks the thread in that case, but never for a range: that
+  /// of a job that has ended comes back when what the job left is removed.
+  /// - Returns: nil if every range is in use.
+  /// - Throws: ``SetupProblem`` if the kernel refuses.
+  package func take() throws(SetupProblem) -> JobNamespace? {
     defer { fill() }
-    let deadline = ContinuousClock.now + patience
-    var range: UInt32?
-    while range == nil {
-      if let ready = state.withLock({ $0.ready.popLast() }) { return ready }
-      range = state.withLock { $0.ranges.take() }
-      guard range == nil else { break }
-      guard ContinuousClock.now < deadline else {
-        throw SetupProblem(
-          step: "user namespace", message: "every ID range of isolation.id_pool is in use; make the pool larger")
-      }
-      usleep(2000)
+    let (ready, free) = state.withLock { state -> (JobNamespace?, UInt32?) in
+      if let ready = state.ready.popLast() { return (ready, nil) }
+      return (nil, state.ranges.take())
     }
-    guard let range else { throw SetupProblem(step: "user namespace", message: "no ID range") }
+    if let ready { return ready }
+    guard let range = free else { return nil }
     do {
       return JobNamespace(try UserNamespace.make(firstID: range, count: IDRangePool.rangeSize))
     } catch {

@@ -97,15 +97,16 @@ struct NodeSetup: Sendable {
     let filters = try SeccompFilters(profile: configuration.isolation.seccomp)
     let shared = JobLauncher.SharedSpawner(spawner)
     let isOwnScope = paths.cgroupRoot == nil
+    let plan = try SandboxMaker.SandboxPlan(try Plan.sandbox(sandbox, filters: filters))
     // Threads that find the scope gone at the same moment must not each make one.
     let restoring = OneAtATime()
     sandboxes = SandboxStock(
       maker: SandboxMaker(
         spawner: shared,
         template: try MountTemplate.make(sandbox, spawner: shared, cgroups: cgroups, root: settings.preparedRoot),
-        plan: try SandboxMaker.SandboxPlan(try Plan.sandbox(sandbox, filters: filters)), cgroups: cgroups,
-        namespaces: namespaces, workspaces: workspaces, teardown: teardown, settings: sandbox,
-        ringSize: settings.ringSize, maxRecords: settings.maxRecords, root: settings.preparedRoot, logger: logger,
+        plan: plan, cgroups: cgroups, namespaces: namespaces, workspaces: workspaces, teardown: teardown,
+        settings: sandbox, ringSize: settings.ringSize, maxRecords: settings.maxRecords, root: settings.preparedRoot,
+        logger: logger,
         restoreRoot: {
           guard isOwnScope else { return }
           try restoring.run {
@@ -116,7 +117,7 @@ struct NodeSetup: Sendable {
       size: configuration.isolation.prepared, teardown: teardown, filler: filler, logger: logger)
     launcher = try JobLauncher(
       sandboxes: sandboxes, cgroups: cgroups, namespaces: namespaces, settings: sandbox, filters: filters,
-      workspaces: workspaces)
+      workspaces: workspaces, sandboxPlan: plan.plan)
   }
 
   private static func cgroups(_ configuration: Configuration, path: String, logger: Logger) throws -> CgroupRoot {

@@ -94,11 +94,11 @@ package struct SandboxMaker: Sendable {
 
   /// Makes one, in the order of its cost if it fails, with joblet-init last. Blocks for a millisecond or two; joblet-init is not
   /// ready by then. A failure leaves nothing behind, or what it leaves keeps its IDs.
-  /// - Parameter patience: how long to wait for a range of IDs.
-  package func make(patience: Duration = .zero) throws(SetupProblem) -> PreparedSandbox {
+  /// - Returns: nil if every range of IDs is in use; nothing was made then.
+  package func make() throws(SetupProblem) -> PreparedSandbox? {
+    guard let namespace = try namespaces.take() else { return nil }
     let name = JobID(node: 0)
     let directory = JobStateDirectory(root: root, job: name)
-    let namespace = try namespaces.take(patience: patience)
     do {
       try step("state directory") { try directory.createForSandbox() }
       let files = try step("ring") {

@@ -19,6 +19,8 @@ package final class SandboxStock: SandboxSource {
     var ready: [PreparedSandbox] = []
     var isFilling = false
     var isOpen = false
+    /// Jobs that found neither a sandbox nor a range of IDs to make one with.
+    var waiting = 0
     var lastTake = ContinuousClock.now
   }
   private let state = Mutex(State())
@@ -27,13 +29,16 @@ package final class SandboxStock: SandboxSource {
   private let teardown: JobTeardown
   private let filler: WorkQueue
   private let logger: Logger
-  /// How long a job waits for a range of IDs.
+  /// How long a job waits where all ranges of IDs are in use.
   private let patience: Duration
   /// The stock is filled while no job starts: what fills it would take its time from them.
   private let rest = Duration.milliseconds(3)
 
-  package init(maker: SandboxMaker, size: Int, teardown: JobTeardown, filler: WorkQueue, logger: Logger) {
-    patience = teardown.timeout
+  /// - Parameter patience: how long a job waits for a range of IDs; nil: as long as a removal, which gives one back, may take.
+  package init(
+    maker: SandboxMaker, size: Int, teardown: JobTeardown, patience: Duration? = nil, filler: WorkQueue, logger: Logger
+  ) {
+    self.patience = patience ?? teardown.timeout
     self.maker = maker
     self.size = size
     self.teardown = teardown
@@ -59,14 +64,28 @@ package final class SandboxStock: SandboxSource {
 
   package func take() throws(SetupProblem) -> PreparedSandbox {
     defer { fill() }
-    while let sandbox = state.withLock({ state -> PreparedSandbox? in
-      state.lastTake = .now
-      return state.ready.isEmpty ? nil : state.ready.removeFirst()
-    }) {
+    state.withLock { $0.lastTake = .now }
+    if let sandbox = try takeNow() { return sandbox }
+    // The last range may be the filler's at this moment, or come back from a job that has ended: whichever it is, the sandbox or
+    // the range, the next look finds it.
+    let deadline = ContinuousClock.now + patience
+    state.withLock { $0.waiting += 1 }
+    defer { state.withLock { $0.waiting -= 1 } }
+    repeat {
+      usleep(2000)
+      if let sandbox = try takeNow() { return sandbox }
+    } while ContinuousClock.now < deadline
+    throw SetupProblem(
+      step: "user namespace", message: "every ID range of isolation.id_pool is in use; make the pool larger")
+  }
+
+  /// One of the stock, or a new one; nil if there is no range of IDs to make one with.
+  private func takeNow() throws(SetupProblem) -> PreparedSandbox? {
+    while let sandbox = state.withLock({ $0.ready.isEmpty ? nil : $0.ready.removeFirst() }) {
       if isUsable(sandbox) { return sandbox }
       discard(sandbox)
     }
-    return try maker.make(patience: patience)
+    return try maker.make()
   }
 
   /// Ready, or about to be. One whose joblet-init died, or could not do its part, is thrown away, and the reason is told: a job
@@ -116,32 +135,46 @@ package final class SandboxStock: SandboxSource {
   }
 
   private func fillNow() {
-    // Not with the last range of IDs: a job that waits for one takes it with a sandbox of its own.
-    while maker.namespaces.hasRoom, state.withLock({ $0.isOpen && $0.ready.count < size }) {
+    while wantsMore() {
       waitForQuiet()
-      do {
-        let sandbox = try maker.make()
-        let isKept = state.withLock { state in
-          guard state.isOpen else { return false }
-          state.ready.append(sandbox)
-          return true
-        }
-        if !isKept { remove(sandbox) }
-      } catch {
-        // The next job that takes one tries again, and tells its owner.
-        logger.error(
-          "a sandbox could not be prepared", metadata: ["step": "\(error.step)", "error": "\(error.message)"])
-        break
-      }
+      guard makeOne() else { return state.withLock { $0.isFilling = false } }
     }
-    state.withLock { $0.isFilling = false }
   }
 
-  /// Until no job has taken one for a moment, unless half of the stock is gone.
+  /// Not while a job waits: it makes its own of the next range, and one that is made for it here would only reach it later. That
+  /// the filling ends is noted with the same look, so the job that waited starts it again.
+  private func wantsMore() -> Bool {
+    state.withLock { state in
+      state.isFilling = state.isOpen && state.waiting == 0 && state.ready.count < size
+      return state.isFilling
+    }
+  }
+
+  /// - Returns: false if there is no use in trying for another; the next job that takes one tries again.
+  private func makeOne() -> Bool {
+    do {
+      guard let sandbox = try maker.make() else { return false }
+      let isKept = state.withLock { state in
+        guard state.isOpen else { return false }
+        state.ready.append(sandbox)
+        return true
+      }
+      if !isKept { remove(sandbox) }
+      return isKept
+    } catch {
+      // The next job tells its owner.
+      logger.error(
+        "a sandbox could not be prepared", metadata: ["step": "\(error.step)", "error": "\(error.message)"])
+      return false
+    }
+  }
+
+  /// Until no job has taken one for a moment, unless half of the stock is gone or a job waits: what gives ranges back may be
+  /// waiting for this thread.
   private func waitForQuiet() {
     while true {
       let pause = state.withLock { state -> Duration in
-        state.ready.count * 2 < size ? .zero : rest - (ContinuousClock.now - state.lastTake)
+        state.waiting > 0 || state.ready.count * 2 < size ? .zero : rest - (ContinuousClock.now - state.lastTake)
       }
       guard pause > .zero else { return }
       usleep(UInt32(pause / .microseconds(1)) + 1)

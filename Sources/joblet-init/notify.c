@@ -16,7 +16,8 @@ long listen_for_violations(const struct joblet_plan_cursor *at) {
       .len = (unsigned short)(at->step->length / sizeof(struct sock_filter)),
       .filter = (struct sock_filter *)(uintptr_t)at->operands,
   };
-  // While PID 1 is the host's root: without no_new_privs, which it does not have yet, this takes CAP_SYS_ADMIN.
+  // While PID 1 is the host's root: this takes CAP_SYS_ADMIN or no_new_privs (seccomp(2)), and no_new_privs is certain only after
+  // privileges are dropped. The unit's NoNewPrivileges= is inherited, but a joblet-exec that was started by hand has none.
   long result = sys(seccomp, SECCOMP_SET_MODE_FILTER, SECCOMP_FILTER_FLAG_NEW_LISTENER, &program);
   if (result < 0) return result;
   listener = (int)result;

@@ -44,16 +44,16 @@ import Testing
   func aLimitWithoutItsControllerIsRefused(_ limits: CgroupLimits, _ controller: Controller, _ field: String) throws {
     let root = try root(controllers: "hugetlb")
     let error = #expect(throws: CgroupError.self) {
-      try JobCgroup(root: root, name: "j").create(root: root, limits: limits)
+      try JobCgroup(root: root, name: "j").apply(limits, root: root)
     }
     #expect(error == .missingController(controller, limit: field, available: []))
-    #expect(access("\(scratch.path)/j", F_OK) != 0, "nothing is left behind")
   }
 
   @Test func withoutLimitsNoControllerIsNeeded() throws {
     let root = try root(controllers: "")
     let job = JobCgroup(root: root, name: "j")
-    try job.create(root: root, limits: CgroupLimits())
+    try job.create(root: root)
+    try job.apply(CgroupLimits(), root: root)
     #expect(access(job.payLeaf.path, F_OK) == 0 && access(job.initLeaf.path, F_OK) == 0)
     #expect(try root.jobNames() == ["j"])
     #expect(try job.removeOnce())
@@ -61,17 +61,17 @@ import Testing
   }
 
   @Test func aFailureLeavesNothingBehind() throws {
-    let root = try root()  // a plain mkdir makes no interface files, so setting a limit fails
+    let root = try root()  // a plain mkdir makes no interface files, so enabling controllers fails
     let job = JobCgroup(root: root, name: "j")
-    #expect(throws: CgroupError.self) { try job.create(root: root, limits: CgroupLimits(pids: 3)) }
+    #expect(throws: CgroupError.self) { try job.create(root: root) }
     #expect(!job.directory.exists)
   }
 
   @Test func aNameThatIsTakenIsRefused() throws {
     let root = try root(controllers: "")
-    try JobCgroup(root: root, name: "j").create(root: root, limits: CgroupLimits())
+    try JobCgroup(root: root, name: "j").create(root: root)
     let error = #expect(throws: CgroupError.self) {
-      try JobCgroup(root: root, name: "j").create(root: root, limits: CgroupLimits())
+      try JobCgroup(root: root, name: "j").create(root: root)
     }
     guard case .kernel(let cause)? = error else { return }
     #expect(cause.code == EEXIST)

@@ -3,8 +3,24 @@ import Glibc
 import JobletModel
 import JobletWire
 import LinuxKernel
+import Synchronization
 import Testing
 import Worker
+
+/// Where a launch waits until the test lets go of it.
+private final class HeldSandboxes: SandboxSource {
+  private let asked = AsyncStream<Void>.makeStream()
+  private let held = Mutex(true)
+
+  func take() throws(SetupProblem) -> PreparedSandbox {
+    asked.continuation.yield()
+    while held.withLock({ $0 }) { usleep(1000) }
+    throw SetupProblem(step: "joblet-init", message: "there is none in this test")
+  }
+  func discard(_ sandbox: PreparedSandbox) {}
+  func isAsked() async { for await _ in asked.stream { return } }
+  func letGo() { held.withLock { $0 = false } }
+}
 
 /// What becomes of jobs whose start fails, or was cut off by the end of an exec.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct LaunchTests {
@@ -74,6 +90,28 @@ import Worker
     }
     #expect(error?.kind == .unavailable && error?.detail.contains("no room") == true)
     #expect(try JobStateDirectory.jobs(root: node.directory.path + "/jobs") == [node.job])
+  }
+
+  /// A launch that waits holds up no other job's admission.
+  @Test func aJobThatHasToWaitIsAdmittedBesideALaunchThatHangs() async throws {
+    let node = try FakeNode()
+    node.killInit()
+    let sandboxes = HeldSandboxes()
+    let supervisor = try node.supervisor(sandboxes: sandboxes) { $0.maxRunning = 1 }
+    await supervisor.open()
+    let caller = caller
+    async let first = supervisor.run(JobRequest(command: "true"), caller: caller)
+    defer { sandboxes.letGo() }
+    await sandboxes.isAsked()
+    let second = try await supervisor.run(JobRequest(command: "true"), caller: caller)
+    #expect(second.status == .queued)
+    let state = JobStateDirectory(root: node.directory.path + "/jobs", job: second.id)
+    #expect(try state.loadRecord().status == .queued)
+    sandboxes.letGo()
+    for job in [try await first.id, second.id] {
+      let ended = try await wait(supervisor, job) { $0.status.isEnded }
+      #expect(ended.reason == .setupFailed)
+    }
   }
 
   /// What waited for a job when exec ended goes; what became a job's meanwhile does not.

@@ -57,7 +57,7 @@ struct RealSandboxTests {
     func launcher(_ sandboxes: any SandboxSource) throws -> JobLauncher {
       try JobLauncher(
         sandboxes: sandboxes, cgroups: cgroups, namespaces: namespaces, settings: settings, filters: filters,
-        workspaces: Workspaces(path: "\(directory.path)/work"))
+        workspaces: Workspaces(path: "\(directory.path)/work"), sandboxPlan: Plan.sandbox(settings, filters: filters))
     }
 
     func order(_ request: JobRequest) -> JobLauncher.Order {
@@ -65,6 +65,20 @@ struct RealSandboxTests {
       return JobLauncher.Order(
         job: job, request: request, limits: .success(CgroupLimits()), timeout: .seconds(60), record: Array("{}".utf8),
         directory: JobStateDirectory(root: "\(directory.path)/jobs", job: job), isThere: false, isLive: false)
+    }
+
+    /// Removes one that was taken.
+    func remove(_ sandbox: PreparedSandbox) throws {
+      try teardown.remove(sandbox.name, cgroup: "\(sandbox.name)", process: sandbox.process)
+      JobStateDirectory(root: prepared, job: sandbox.name).remove()
+      namespaces.giveBack(sandbox.firstID)
+    }
+
+    /// What the filler has still to do is done after this.
+    func waitForFiller() {
+      let done = Mutex(false)
+      filler.submit { done.withLock { $0 = true } }
+      while !done.withLock({ $0 }) { usleep(1000) }
     }
 
     func names() throws -> [JobID] { try JobStateDirectory.jobs(root: prepared) }
@@ -161,18 +175,15 @@ struct RealSandboxTests {
     #expect(!dead.contains(sandbox.name))
     stock.discard(sandbox)
     stock.close()
-    // What the filler had still to throw away goes before this.
-    let done = Mutex(false)
-    node.filler.submit { done.withLock { $0 = true } }
-    while !done.withLock({ $0 }) { usleep(1000) }
+    node.waitForFiller()
     #expect(try node.names().isEmpty)
   }
 
   /// An exec that was killed: its sandboxes go, but not the one a job has got meanwhile.
   @Test func whatAnEarlierExecLeftIsRemovedButNotAJobs() throws {
     let node = try Node()
-    let left = try node.maker.make()
-    let claimed = try node.maker.make()
+    let left = try #require(try node.maker.make())
+    let claimed = try #require(try node.maker.make())
     // Killed in the middle of a claim: the job's own directory was there already, and the two have changed places.
     try SandboxStock.removeLeftovers(
       in: node.prepared, claimed: ["\(claimed.name)"], teardown: node.teardown, namespaces: node.namespaces,
@@ -199,22 +210,68 @@ struct RealSandboxTests {
     let second = #expect(throws: SetupProblem.self) { try node.maker.make() }
     #expect(second?.step == "workspace")
     #expect(try node.names().count == 1, "the next start finds it")
-    let third = #expect(throws: SetupProblem.self) { try node.maker.make() }
-    #expect(third?.message.contains("isolation.id_pool") == true)
+    #expect(try node.maker.make() == nil, "its IDs are not free")
   }
 
   @Test func aJobWaitsForARangeThatComesBack() throws {
     let node = try Node(ranges: 1)
-    let first = try node.maker.make()
-    let error = #expect(throws: SetupProblem.self) { try node.maker.make() }
+    let first = try #require(try node.maker.make())
+    #expect(try node.maker.make() == nil)
+    let impatient = SandboxStock(
+      maker: node.maker, size: 0, teardown: node.teardown, patience: .milliseconds(10), filler: node.filler,
+      logger: node.logger)
+    let error = #expect(throws: SetupProblem.self) { try impatient.take() }
     #expect(error?.message.contains("isolation.id_pool") == true)
     node.filler.submit { [teardown = node.teardown, namespaces = node.namespaces] in
       do { try teardown.remove(first.name, cgroup: "\(first.name)", process: first.process) } catch { return }
       namespaces.giveBack(first.firstID)
     }
-    let second = try node.maker.make(patience: .seconds(60))
+    let second = try node.stock(0).take()
     #expect(second.firstID == first.firstID)
     try node.teardown.remove(second.name, cgroup: "\(second.name)", process: second.process)
+  }
+
+  /// One range, and whoever is first makes a sandbox of it: the job gets that one, even if it was made for the stock.
+  @Test func aJobDoesNotStarveBesideASandboxThatIsJustMade() throws {
+    let node = try Node(ranges: 1)
+    for _ in 0..<50 {
+      let stock = node.stock(1)
+      stock.open()
+      let sandbox = try stock.take()
+      stock.close()
+      try node.remove(sandbox)
+    }
+    node.waitForFiller()
+    #expect(try node.names().isEmpty)
+  }
+
+  /// The stock doesn't take the range that a job waits for: both would look for it at the same moment, over and over.
+  @Test func whatComesBackIsForTheJobThatWaits() throws {
+    let node = try Node(ranges: 1)
+    let stock = node.stock(1)
+    let first = try stock.take()
+    let second = Mutex<Result<PreparedSandbox, SetupProblem>?>(nil)
+    try KeptThread.start(name: "job") {
+      let result = Result { () throws(SetupProblem) in try stock.take() }
+      second.withLock { $0 = result }
+    }
+    try node.remove(first)
+    stock.open()
+    while second.withLock({ $0 == nil }) { usleep(1000) }
+    let sandbox = try #require(try second.withLock { try $0?.get() })
+    #expect(sandbox.firstID == first.firstID)
+    stock.close()
+    try node.remove(sandbox)
+  }
+}
+
+@Suite struct NamespaceStockTests {
+  @Test func withoutAFreeRangeThereIsNone() throws {
+    let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+    var ranges = IDRangePool(first: 65_536, count: 65_536)
+    #expect(ranges.take() == 65_536)
+    let stock = NamespaceStock(ranges: ranges, filler: try WorkQueue(name: "fill", threads: 1), logger: logger)
+    #expect(try stock.take() == nil)
   }
 }
 

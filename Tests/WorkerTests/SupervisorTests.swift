@@ -115,14 +115,15 @@ final class FakeNode {
     settings.linger = .milliseconds(50)
     change(&settings)
     let workspaces = Workspaces(path: directory.path + "/work")
+    let (sandbox, filters) = (SandboxSettings(allowedMounts: []), try SeccompFilters(profile: "default"))
     return JobSupervisor(
       loop: try LoopExecutor(name: "test-loop"), settings: settings,
       launcher: try JobLauncher(
         sandboxes: sandboxes, cgroups: cgroups,
-        namespaces: try namespaces ?? FakeNode.namespaces(),
-        settings: SandboxSettings(allowedMounts: []), filters: try SeccompFilters(profile: "default"),
-        workspaces: workspaces),
+        namespaces: try namespaces ?? FakeNode.namespaces(), settings: sandbox, filters: filters,
+        workspaces: workspaces, sandboxPlan: try Plan.sandbox(sandbox, filters: filters)),
       teardown: JobTeardown(cgroups: cgroups, workspaces: workspaces, timeout: teardownTimeout),
+      admitting: try WorkQueue(name: "admit", threads: 1),
       launching: try WorkQueue(name: "launch", threads: 1), ending: try WorkQueue(name: "end", threads: 1),
       removing: try WorkQueue(name: "remove", threads: 1), sampling: try WorkQueue(name: "sample", threads: 1),
       logger: logger)
