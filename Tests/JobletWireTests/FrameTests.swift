@@ -173,7 +173,7 @@ import Testing
         }
       }
     }) { path in
-      try await PersistGate.wait(querySocket: path, tries: 3, pause: .milliseconds(500), logger: logger)
+      try await PersistGate.wait(querySocket: path, tries: 60, pause: .milliseconds(500), logger: logger)
     }
     try await Self.withServer(handle: { _ in try await Task.sleep(for: .seconds(60)) }) { path in
       await #expect(throws: PersistGate.Unavailable.self) {
