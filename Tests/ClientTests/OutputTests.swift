@@ -130,13 +130,14 @@ import Testing
     #expect(!lines.contains { $0.hasPrefix("Limits") || $0.hasPrefix("Time-out") || $0.hasPrefix("Message") })
   }
 
-  @Test(arguments: [
-    (.oomKilled, "for reaching its memory limit of 48 MiB", "FAILED: for reaching its memory limit of 48 MiB"),
-    (.setupFailed, "pivot_root: x (EPERM)", "FAILED: it could not be started: pivot_root: x (EPERM)"),
-    (.seccompViolation, "it made reboot", "FAILED: it made reboot"), (.timeout, nil, "FAILED: its time-out fired"),
-    (.signal, "ended by signal 9", "FAILED: ended by SIGKILL"),
-    (.signal, "the node ran out of memory", "FAILED: the node ran out of memory"),
-  ] as [(JobReason, String?, String)])
+  @Test(
+    arguments: [
+      (.oomKilled, "for reaching its memory limit of 48 MiB", "FAILED: for reaching its memory limit of 48 MiB"),
+      (.setupFailed, "pivot_root: x (EPERM)", "FAILED: it could not be started: pivot_root: x (EPERM)"),
+      (.seccompViolation, "it made reboot", "FAILED: it made reboot"), (.timeout, nil, "FAILED: its time-out fired"),
+      (.signal, "ended by signal 9", "FAILED: ended by SIGKILL"),
+      (.signal, "the node ran out of memory", "FAILED: the node ran out of memory"),
+    ] as [(JobReason, String?, String)])
   func `the state says in a sentence why it ended`(reason: JobReason, message: String?, said: String) {
     var job = JobClientFixture.record
     job.status = .failed
