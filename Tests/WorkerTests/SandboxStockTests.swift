@@ -189,6 +189,9 @@ struct RealSandboxTests {
       in: node.prepared, claimed: ["\(claimed.name)"], teardown: node.teardown, namespaces: node.namespaces,
       logger: node.logger)
     #expect(try node.names().isEmpty)
+    // A process that is killed leaves its cgroup first and has ended a moment later.
+    let deadline = ContinuousClock.now + .seconds(10)
+    while try left.process.handle.isAlive(), .now < deadline { usleep(1000) }
     #expect(try !left.process.handle.isAlive())
     #expect(!JobCgroup(root: node.cgroups, name: "\(left.name)").directory.exists)
     #expect(try claimed.process.handle.isAlive())
