@@ -22,17 +22,9 @@ public struct CgroupRoot: Sendable {
 
   /// The names of the job directories that are there, for adoption after a restart.
   public func jobNames() throws(Errno) -> [String] {
-    guard let handle = opendir(directory.path) else { throw Errno(errno, "opendir", directory.path) }
-    defer { closedir(handle) }
-    var names: [String] = []
-    while let entry = readdir(handle) {
-      guard entry.pointee.d_type == UInt8(DT_DIR) else { continue }
-      let name = withUnsafeBytes(of: &entry.pointee.d_name) { bytes in
-        String(decoding: bytes.prefix { $0 != 0 }, as: UTF8.self)
-      }
-      if !name.hasPrefix("."), access("\(directory.path)/\(name)/pay", F_OK) == 0 { names.append(name) }
+    try Kernel.names(in: directory.path).filter {
+      !$0.hasPrefix(".") && access("\(directory.path)/\($0)/pay", F_OK) == 0
     }
-    return names
   }
 }
 

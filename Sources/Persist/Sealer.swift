@@ -81,6 +81,7 @@ struct Sealer: Sendable {
   }
 
   private func finish(_ reference: JobEntryReference, _ all: Bool, _ failure: (any Error)?) {
+    // Without an entry nothing was taken to be sealed, so nothing is to be settled.
     guard let job = intake.monitor.withLock({ _ in reference.entry?.job }) else { return }
     if let failure {
       intake.logger.error(

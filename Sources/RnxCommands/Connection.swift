@@ -23,6 +23,23 @@ public struct ConnectionOptions: ParsableArguments {
   public init() {}
 }
 
+extension ConnectionOptions {
+  /// Does one thing to each of some jobs, one after the other, and prints what came of it: the answer with `--json`, else the ID.
+  /// The first that fails ends it.
+  /// - Parameter done: what it could not be, for a failure: `stopped`.
+  func each(
+    _ jobs: [String], done: String, _ act: (JobletClient, JobID) async throws -> some Encodable
+  ) async throws {
+    let connection = try Connection(self)
+    let terminal = Terminal()
+    for job in jobs {
+      let id = try await connection.resolve(job)
+      let answer = try await connection.call("the job \(id) can't be \(done)") { try await act($0, id) }
+      try await terminal.print(json ? JSONOutput.text(answer) : "\(id)")
+    }
+  }
+}
+
 /// A node, as a verb works with it.
 struct Connection {
   let client: JobletClient

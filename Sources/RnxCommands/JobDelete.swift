@@ -13,12 +13,9 @@ public struct JobDelete: AsyncParsableCommand {
   public init() {}
 
   public func run() async throws {
-    let connection = try Connection(self.connection)
-    let terminal = Terminal()
-    for job in jobs {
-      let id = try await connection.resolve(job)
-      try await connection.call("the job \(id) can't be deleted") { try await $0.delete(id) }
-      try await terminal.print(self.connection.json ? JSONOutput.text(["deleted": id]) : "\(id)")
+    try await connection.each(jobs, done: "deleted") { client, id in
+      try await client.delete(id)
+      return ["deleted": id]
     }
   }
 }

@@ -17,12 +17,7 @@ public struct JobPause: AsyncParsableCommand {
   public init() {}
 
   public func run() async throws {
-    let connection = try Connection(self.connection)
-    for job in jobs {
-      let id = try await connection.resolve(job)
-      let record = try await connection.call("the job \(id) can't be paused") { try await $0.pause(id) }
-      try await Terminal().print(self.connection.json ? JSONOutput.text(record) : "\(id)")
-    }
+    try await connection.each(jobs, done: "paused") { try await $0.pause($1) }
   }
 }
 
@@ -39,11 +34,6 @@ public struct JobResume: AsyncParsableCommand {
   public init() {}
 
   public func run() async throws {
-    let connection = try Connection(self.connection)
-    for job in jobs {
-      let id = try await connection.resolve(job)
-      let record = try await connection.call("the job \(id) can't be resumed") { try await $0.resume(id) }
-      try await Terminal().print(self.connection.json ? JSONOutput.text(record) : "\(id)")
-    }
+    try await connection.each(jobs, done: "resumed") { try await $0.resume($1) }
   }
 }

@@ -24,12 +24,6 @@ public struct JobStop: AsyncParsableCommand {
   }
 
   public func run() async throws {
-    let connection = try Connection(self.connection)
-    let terminal = Terminal()
-    for job in jobs {
-      let id = try await connection.resolve(job)
-      let record = try await connection.call("the job \(id) can't be stopped") { try await $0.stop(id, grace: grace) }
-      try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(id)")
-    }
+    try await connection.each(jobs, done: "stopped") { try await $0.stop($1, grace: grace) }
   }
 }

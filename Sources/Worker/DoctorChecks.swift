@@ -131,9 +131,9 @@ struct DoctorChecks {
   }
 
   var namespaceCounts: Finding {
-    let small = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"].compactMap { kind -> String? in
-      guard let most = number("user.max_\(kind)_namespaces"), most < jobs else { return nil }
-      return "user.max_\(kind)_namespaces is \(most)"
+    let small = HostFacts.namespaceCounts.compactMap { setting -> String? in
+      guard let most = number(setting), most < jobs else { return nil }
+      return "\(setting) is \(most)"
     }
     guard small.isEmpty else {
       return fail(

@@ -65,17 +65,18 @@ extension HostFacts {
     }
   }
 
+  /// Empty if it can't be read.
   private static func names(in path: String) -> Set<String> {
-    guard let handle = opendir(path) else { return [] }
-    defer { closedir(handle) }
-    var names: Set<String> = []
-    while let entry = readdir(handle) { names.insert(entryName(entry)) }
-    return names.subtracting([".", ".."])
+    do { return Set(try Kernel.names(in: path)) } catch { return [] }
+  }
+
+  /// The settings that bound how many namespaces of a kind there may be.
+  static let namespaceCounts = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"].map {
+    "user.max_\($0)_namespaces"
   }
 
   private mutating func lookAtSettings() {
-    let kinds = ["user", "mnt", "pid", "net", "ipc", "uts", "cgroup"].map { "user.max_\($0)_namespaces" }
-    for name in kinds + [
+    for name in HostFacts.namespaceCounts + [
       "kernel.pid_max", "kernel.core_pattern", "kernel.apparmor_restrict_unprivileged_userns", "fs.suid_dumpable",
       "fs.protected_symlinks", "fs.protected_hardlinks",
     ] {

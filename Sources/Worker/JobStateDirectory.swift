@@ -189,13 +189,7 @@ package struct JobStateDirectory: Sendable {
 
   /// The jobs (or sandboxes) that have a directory.
   package static func jobs(root: String) throws(Errno) -> [JobID] {
-    guard let handle = opendir(root) else { throw Errno(errno, "opendir", root) }
-    defer { closedir(handle) }
-    var jobs: [JobID] = []
-    while let entry = readdir(handle) {
-      if let job = JobID(entryName(entry)) { jobs.append(job) }
-    }
-    return jobs.sorted()
+    try Kernel.names(in: root).compactMap { JobID($0) }.sorted()
   }
 
   /// Writes a file of a directory that means nothing yet: nobody reads it half written.
@@ -216,9 +210,4 @@ package struct JobStateDirectory: Sendable {
     let file = try FileDescriptor.open("\(path)/\(name)", O_RDONLY | O_NOFOLLOW)
     return try JSONDecoder().decode(type, from: Data(try file.readAll(limit: 16 << 20)))
   }
-}
-
-/// The name in a directory entry.
-func entryName(_ entry: UnsafeMutablePointer<dirent>) -> String {
-  withUnsafeBytes(of: &entry.pointee.d_name) { String(decoding: $0.prefix { $0 != 0 }, as: UTF8.self) }
 }

@@ -276,6 +276,15 @@ public func programs(from arguments: [String] = CommandLine.arguments) throws ->
   return Bed.Programs(daemons: try value("--bin"), jobs: try value("--jobs"))
 }
 
+/// The parts that `--only` names, with commas between them.
+public func parts(_ text: String, of known: [String]) throws -> Set<String> {
+  let parts = Set(text.split(separator: ",").map(String.init))
+  if let unknown = parts.first(where: { !known.contains($0) }) {
+    throw BenchmarkError("no part '\(unknown)'; there are: \(known.joined(separator: ", "))")
+  }
+  return parts
+}
+
 /// Runs a benchmark's body; an error is a line on stderr and exit code 1.
 public func benchmarkMain(_ body: () throws -> Void) -> Never {
   do {

@@ -27,11 +27,7 @@ struct Options {
       }
       switch name {
       case "--bin", "--jobs": break
-      case "--only":
-        only = Set(value.split(separator: ",").map(String.init))
-        if let unknown = only.first(where: { !Options.parts.contains($0) }) {
-          throw BenchmarkError("no part '\(unknown)'; there are: \(Options.parts.joined(separator: ", "))")
-        }
+      case "--only": only = try BenchmarkKit.parts(value, of: Options.parts)
       case "--starts": starts = try number()
       case "--running": running = try number()
       case "--seconds": seconds = try number()

@@ -34,11 +34,7 @@ struct Options {
       }
       switch name {
       case "--bin", "--jobs": break
-      case "--only":
-        only = Set(value.split(separator: ",").map(String.init))
-        if let unknown = only.first(where: { !Options.parts.contains($0) }) {
-          throw BenchmarkError("no part '\(unknown)'; there are: \(Options.parts.joined(separator: ", "))")
-        }
+      case "--only": only = try BenchmarkKit.parts(value, of: Options.parts)
       case "--lines": lines = UInt64(try number())
       case "--trickle-seconds": trickleSeconds = try number()
       case "--kill-seconds": killSeconds = try number()
