@@ -32,6 +32,8 @@ security:
 tags:
   - name: jobs
     description: A job is a command with its limits; it runs once.
+  - name: node
+    description: The host, what it has, and how it stands.
   - name: document
     description: This document.
 paths:
@@ -476,6 +478,177 @@ paths:
         "406": {$ref: "#/components/responses/Problem"}
         "422": {$ref: "#/components/responses/Problem"}
         "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/events:
+    get:
+      operationId: followEvents
+      tags: [jobs]
+      summary: Changes of all jobs, as they happen
+      description: |
+        Needs the operation `jobs:read`. Never ends by itself. Each change is an event `job` with the job's record as it is
+        then; states that a job passes through faster than they can be told are left out, and `version` says so. A job
+        that is deleted is an event `deleted` with its `id`. All filters hold at once, against the record as it is sent.
+
+        Resume with the `Last-Event-ID` of the last event: what changed since is sent, each job once. Where the gateway
+        can't know all of it any more (it was restarted, or the client was away for long), it sends every job that has not ended
+        and those that have ended since; if even that may leave something out, a `gap` says since when, and `GET /v1/jobs`
+        has the rest.
+      x-joblet-operation: jobs:read
+      parameters:
+        - name: status
+          in: query
+          description: Only jobs in one of these states, with commas between.
+          schema: {type: string}
+          example: COMPLETED,FAILED
+        - name: owner
+          in: query
+          description: Only jobs posted by this common name.
+          schema: {type: string, minLength: 1, maxLength: 256}
+        - name: name
+          in: query
+          description: Only jobs of this name.
+          schema: {type: string, minLength: 1, maxLength: 128}
+        - name: label
+          in: query
+          description: Only jobs with these labels, `key=value` or `key` for any value, with commas between; they must have all of them.
+          schema: {type: string, minLength: 1, maxLength: 1024}
+          example: branch=main
+        - name: job
+          in: query
+          description: Only these jobs, by ID, with commas between; at most 100.
+          schema: {type: string, maxLength: 4096}
+        - name: snapshot
+          in: query
+          description: |
+            Begin with the jobs there are: all that have not ended, and the newest 1,000 that have; then an event `synced`,
+            then what changes. Without it, and without `Last-Event-ID`, only what changes from now on is sent.
+          schema: {type: boolean, default: false}
+        - name: Last-Event-ID
+          in: header
+          description: The `id` of the last event a client has.
+          schema: {type: string, maxLength: 64}
+      responses:
+        "200":
+          description: |
+            Events: `job`, `deleted`, `synced` (a snapshot is complete), `gap`, `problem`, `reconnect` (the gateway is about to stop).
+            `id` is on events `job`, `deleted` and `synced`. A comment comes after 15 s of silence.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            text/event-stream:
+              schema: {type: string}
+              x-joblet-events:
+                job: {$ref: "#/components/schemas/JobRecord"}
+                deleted: {$ref: "#/components/schemas/JobDeleted"}
+                synced: {$ref: "#/components/schemas/EventsSynced"}
+                gap: {$ref: "#/components/schemas/EventsGap"}
+                problem: {$ref: "#/components/schemas/Problem"}
+              examples:
+                snapshot:
+                  summary: "?snapshot=true"
+                  value: |+
+                    retry: 2000
+
+                    event: job
+                    id: 5f3a00c1-17-1795296955123456789
+                    data: {"args":["hello"],"command":"echo","created_at":"2026-11-21T20:15:55.120000000Z","env":{},"id":"019aa5f0-4e7b-7c31-9d2e-5f3a00000001","labels":{},"limits":{},"node_id":"node-1","owner":"ci","secret_env":{},"started_at":"2026-11-21T20:15:55.123000000Z","status":"RUNNING","version":2}
+
+                    event: synced
+                    id: 5f3a00c1-17-1795296955123456789
+                    data: {"jobs":1}
+
+                    event: deleted
+                    id: 5f3a00c1-19-1795297000000000000
+                    data: {"id":"019aa5f0-4e7b-7c31-9d2e-5f3a00000001"}
+
+            application/x-ndjson:
+              schema:
+                type: string
+                description: "Each event's data on a line of its own, in an object named like the event: `{\"job\":{…}}`."
+              examples:
+                change:
+                  value: |
+                    {"job":{"args":["hello"],"command":"echo","created_at":"2026-11-21T20:15:55.120000000Z","env":{},"id":"019aa5f0-4e7b-7c31-9d2e-5f3a00000001","labels":{},"limits":{},"node_id":"node-1","owner":"ci","secret_env":{},"status":"QUEUED","version":1}}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/node:
+    get:
+      operationId: getNode
+      tags: [node]
+      summary: How the node stands
+      description: |
+        Needs the operation `node:read`. Host, CPU, memory, disks, network, load, pressure, capacity and use, versions,
+        certificates. Counters count from the boot (`jobs.cpu_usec`: from when the jobs' cgroup was made). While the worker
+        is away the reply has what is known without it, and `X-Joblet-Stale`.
+      x-joblet-operation: node:read
+      parameters:
+        - name: stream
+          in: query
+          description: Send it again and again as events `node`, which `Accept` text/event-stream asks for too. `?stream` alone means true.
+          allowEmptyValue: true
+          schema: {type: string, enum: ["", "true", "false", "1", "0"]}
+        - name: interval
+          in: query
+          description: Time between two events, `1s` to `1h`; only with a stream.
+          schema: {type: string, default: 5s, pattern: "^[0-9]+(ms|s|m|h)$"}
+      responses:
+        "200":
+          description: The node.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+            X-Joblet-Stale: {$ref: "#/components/headers/Stale"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/NodeStatus"}
+              examples:
+                node:
+                  value:
+                    {"address": "192.0.2.10:50051", "certificates": [{"days_left": 354, "name": "server", "not_after": "2027-11-11T20:00:00.000000000Z", "state": "valid", "subject": "CN=node-1"}], "cpu": {"busy_usec": 982000000, "count": 2, "idle_usec": 9120000000, "iowait_usec": 4100000, "model": "AMD EPYC 7571", "steal_usec": 0, "used_percent": 37.5}, "disks": [{"available_bytes": 31138512896, "device": "8:0", "holds": ["workspaces", "logs"], "inodes": 3276800, "inodes_available": 3100000, "path": "/opt/joblet/jobs", "read_bytes": 182739456, "read_ops": 4410, "total_bytes": 52521566208, "busy_usec": 5120000, "write_bytes": 926941184, "write_ops": 20113}], "gateway": {"connections": 3, "streams": 1}, "host": {"architecture": "x86_64", "booted_at": "2026-11-20T07:00:00.000000000Z", "hostname": "node-1", "kernel": "6.1.0-28-amd64", "os": "Debian GNU/Linux 12 (bookworm)"}, "jobs": {"by_status": {"COMPLETED": 12, "RUNNING": 2}, "cpu_usec": 64000000, "max_queued": 10000, "max_running": 4096, "memory_bytes": 73400320, "memory_limit_bytes": 7516192768, "pids": 9, "pids_limit": 16384, "queued": 0, "running": 2}, "load": {"fifteen_minutes": 0.21, "five_minutes": 0.3, "one_minute": 0.42}, "memory": {"available_bytes": 6912212992, "cached_bytes": 2147483648, "free_bytes": 4294967296, "swap_free_bytes": 0, "swap_total_bytes": 0, "total_bytes": 8331722752}, "network": [{"name": "eth0", "rx_bytes": 73400320, "rx_dropped": 0, "rx_errors": 0, "rx_packets": 91002, "tx_bytes": 9400320, "tx_dropped": 0, "tx_errors": 0, "tx_packets": 60113}], "node_id": "node-1", "pressure": {"cpu": {"some_avg10": 0.35, "some_avg60": 0.1, "some_total_usec": 4410000}, "io": {"full_avg10": 0.0, "full_avg60": 0.0, "full_total_usec": 91000, "some_avg10": 0.0, "some_avg60": 0.0, "some_total_usec": 120000}, "memory": {"full_avg10": 0.0, "full_avg60": 0.0, "full_total_usec": 0, "some_avg10": 0.0, "some_avg60": 0.0, "some_total_usec": 0}}, "ready": true, "services": {"exec": {"connected": true}, "persist": {"accepts_jobs": true, "backend": "local", "connected": true, "free_bytes": 31138512896, "oldest": "2026-11-20T07:10:00.000000000Z"}}, "time": "2026-11-21T20:15:55.123456789Z", "versions": {"api": "0.1.0", "exec": "0.1.0", "persist": "0.1.0"}}
+            text/event-stream:
+              schema: {type: string}
+              x-joblet-events:
+                node: {$ref: "#/components/schemas/NodeStatus"}
+                problem: {$ref: "#/components/schemas/Problem"}
+              examples:
+                stream:
+                  summary: "?stream&interval=2s"
+                  value: |+
+                    retry: 2000
+
+                    event: node
+                    data: {"node_id":"node-1","ready":false,"reasons":["joblet-exec is away"],"services":{"exec":{"connected":false}},"time":"2026-11-21T20:15:55.123456789Z","versions":{"api":"0.1.0"}}
+
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/nodes:
+    get:
+      operationId: listNodes
+      tags: [node]
+      summary: The nodes this one knows
+      description: Needs the operation `node:read`. A node alone knows itself.
+      x-joblet-operation: node:read
+      responses:
+        "200":
+          description: A line a node.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/NodeList"}
+              examples:
+                one:
+                  value:
+                    {"nodes": [{"address": "192.0.2.10:50051", "cpus": 2, "hostname": "node-1", "load": 0.42, "max_running": 4096, "memory_available_bytes": 6912212992, "memory_bytes": 8331722752, "node_id": "node-1", "queued": 0, "ready": true, "running": 2, "seen_at": "2026-11-21T20:15:55.123456789Z", "version": "0.1.0"}]}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
   /openapi.yaml:
     get:
       operationId: getDocument
@@ -747,6 +920,202 @@ components:
         signal: {type: integer}
         reason: {$ref: "#/components/schemas/JobReason"}
         ended_at: {type: string, format: date-time}
+    JobDeleted:
+      type: object
+      required: [id]
+      properties:
+        id: {type: string, format: uuid}
+    EventsSynced:
+      type: object
+      required: [jobs]
+      properties:
+        jobs: {type: integer, minimum: 0, description: How many jobs were sent before.}
+    EventsGap:
+      type: object
+      required: [since]
+      properties:
+        since: {type: string, format: date-time, description: "Changes from this time until now may be missing."}
+    NodeStatus:
+      type: object
+      description: What could not be measured, or whose teller is away, is absent, never 0.
+      required: [time, node_id, versions]
+      properties:
+        time: {type: string, format: date-time}
+        node_id: {type: string}
+        address: {type: string, description: "Where it is reached, `host:port`."}
+        ready: {type: boolean, description: It takes new jobs.}
+        reasons: {type: array, items: {type: string}, description: Why it is not ready.}
+        versions: {$ref: "#/components/schemas/NodeVersions"}
+        host: {$ref: "#/components/schemas/HostDescription"}
+        cpu: {$ref: "#/components/schemas/ProcessorFigures"}
+        memory: {$ref: "#/components/schemas/MemoryFigures"}
+        load: {$ref: "#/components/schemas/LoadFigures"}
+        pressure: {$ref: "#/components/schemas/PressureReport"}
+        disks: {type: array, items: {$ref: "#/components/schemas/DiskFigures"}, description: "The file systems Joblet keeps something on, each once."}
+        network: {type: array, items: {$ref: "#/components/schemas/InterfaceFigures"}, description: Every interface but the loopback.}
+        jobs: {$ref: "#/components/schemas/NodeJobs"}
+        services: {$ref: "#/components/schemas/NodeServices"}
+        certificates: {type: array, items: {$ref: "#/components/schemas/CertificateStatus"}}
+        gateway: {$ref: "#/components/schemas/GatewayFigures"}
+    NodeVersions:
+      type: object
+      properties:
+        api: {type: string}
+        exec: {type: string}
+        persist: {type: string}
+    HostDescription:
+      type: object
+      properties:
+        hostname: {type: string}
+        os: {type: string}
+        kernel: {type: string}
+        architecture: {type: string}
+        booted_at: {type: string, format: date-time}
+    ProcessorFigures:
+      type: object
+      properties:
+        count: {type: integer, description: CPUs that are online.}
+        model: {type: string}
+        used_percent: {type: number, description: "Since the look before, in percent of one core."}
+        busy_usec: {type: integer}
+        idle_usec: {type: integer}
+        iowait_usec: {type: integer}
+        steal_usec: {type: integer}
+    MemoryFigures:
+      type: object
+      properties:
+        total_bytes: {type: integer}
+        available_bytes: {type: integer}
+        free_bytes: {type: integer}
+        cached_bytes: {type: integer}
+        swap_total_bytes: {type: integer}
+        swap_free_bytes: {type: integer}
+    LoadFigures:
+      type: object
+      required: [one_minute, five_minutes, fifteen_minutes]
+      properties:
+        one_minute: {type: number}
+        five_minutes: {type: number}
+        fifteen_minutes: {type: number}
+    PressureReport:
+      type: object
+      description: Absent where the kernel does not account it.
+      properties:
+        cpu: {$ref: "#/components/schemas/PressureFigures"}
+        memory: {$ref: "#/components/schemas/PressureFigures"}
+        io: {$ref: "#/components/schemas/PressureFigures"}
+    PressureFigures:
+      type: object
+      description: Percent of the last 10 and 60 seconds in which some task waited, or all did; microseconds since the boot.
+      properties:
+        some_avg10: {type: number}
+        some_avg60: {type: number}
+        some_total_usec: {type: integer}
+        full_avg10: {type: number}
+        full_avg60: {type: number}
+        full_total_usec: {type: integer}
+    DiskFigures:
+      type: object
+      required: [path, holds]
+      properties:
+        path: {type: string, description: A directory on the file system.}
+        holds: {type: array, items: {type: string}, description: "What is kept there: `workspaces`, `logs`, `metrics`, `volumes`, `state`."}
+        device: {type: string, description: The disk it is on; absent where it has none of its own.}
+        total_bytes: {type: integer}
+        available_bytes: {type: integer}
+        inodes: {type: integer}
+        inodes_available: {type: integer}
+        read_bytes: {type: integer, description: By the disk since the boot.}
+        write_bytes: {type: integer}
+        read_ops: {type: integer}
+        write_ops: {type: integer}
+        busy_usec: {type: integer}
+    InterfaceFigures:
+      type: object
+      required: [name, rx_bytes, tx_bytes, rx_packets, tx_packets, rx_errors, tx_errors, rx_dropped, tx_dropped]
+      properties:
+        name: {type: string}
+        rx_bytes: {type: integer}
+        tx_bytes: {type: integer}
+        rx_packets: {type: integer}
+        tx_packets: {type: integer}
+        rx_errors: {type: integer}
+        tx_errors: {type: integer}
+        rx_dropped: {type: integer}
+        tx_dropped: {type: integer}
+    NodeJobs:
+      type: object
+      properties:
+        running: {type: integer}
+        queued: {type: integer}
+        max_running: {type: integer, description: Places for running jobs.}
+        max_queued: {type: integer}
+        by_status: {type: object, additionalProperties: {type: integer}, description: "All jobs that have not ended, and the newest 1,000 that have."}
+        cpu_usec: {type: integer, description: All jobs together.}
+        memory_bytes: {type: integer}
+        memory_limit_bytes: {type: integer}
+        pids: {type: integer}
+        pids_limit: {type: integer}
+    NodeServices:
+      type: object
+      required: [exec]
+      properties:
+        exec: {$ref: "#/components/schemas/ExecState"}
+        persist: {$ref: "#/components/schemas/PersistState"}
+    ExecState:
+      type: object
+      required: [connected]
+      properties:
+        connected: {type: boolean}
+    PersistState:
+      type: object
+      required: [connected]
+      description: Absent where nothing is stored.
+      properties:
+        connected: {type: boolean}
+        backend: {type: string}
+        free_bytes: {type: integer}
+        oldest: {type: string, format: date-time, description: When the oldest job began whose data is kept.}
+        accepts_jobs: {type: boolean}
+        reason: {type: string, description: Why it takes no new jobs.}
+    CertificateStatus:
+      type: object
+      required: [name, subject, not_after, days_left, state]
+      properties:
+        name: {type: string, description: "`server` or `authority`."}
+        subject: {type: string}
+        not_after: {type: string, format: date-time}
+        days_left: {type: integer, description: Whole days; below 0 once it has ended.}
+        state: {type: string, enum: [valid, expiring, expired], description: It is `expiring` in its last 30 days.}
+    GatewayFigures:
+      type: object
+      required: [connections, streams]
+      properties:
+        connections: {type: integer}
+        streams: {type: integer}
+    NodeList:
+      type: object
+      required: [nodes]
+      properties:
+        nodes: {type: array, items: {$ref: "#/components/schemas/NodeSummary"}}
+    NodeSummary:
+      type: object
+      required: [node_id, ready, version, seen_at]
+      properties:
+        node_id: {type: string}
+        address: {type: string}
+        ready: {type: boolean}
+        reasons: {type: array, items: {type: string}}
+        version: {type: string}
+        hostname: {type: string}
+        cpus: {type: integer}
+        memory_bytes: {type: integer}
+        memory_available_bytes: {type: integer}
+        load: {type: number, description: Of the last minute.}
+        running: {type: integer}
+        queued: {type: integer}
+        max_running: {type: integer}
+        seen_at: {type: string, format: date-time}
     Problem:
       type: object
       required: [type, title, status, detail, request_id]
