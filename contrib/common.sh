@@ -33,7 +33,7 @@ need_build_packages() {
   command -v apt-get >/dev/null || fail "this script knows Debian and Ubuntu (apt); elsewhere install the packages README.md lists, then use swift build and contrib/install"
   need_packages ca-certificates curl git gnupg jq openssl pkg-config binutils g++ libc6-dev libncurses-dev libxml2-dev \
     tzdata libsystemd-dev libisal-dev libseccomp-dev libcurl4-openssl-dev libssl-dev zlib1g-dev \
-    libsqlite3-dev libpcre2-dev
+    libsqlite3-dev libpcre2-dev libyaml-dev
 }
 
 # What an installation calls: mkfs.xfs or mke2fs makes the image that workspaces have their quota on.

@@ -6,7 +6,8 @@ private let mayImport: [String: Set<String>] = [
   // Headers and what no Swift may do.
   "CInitABI": [], "CLinux": [], "CEvents": [], "CSystemd": [], "CSeccomp": [], "CIsal": [], "CGNU": [], "CZlib": [],
   "CPCRE2": [],
-  "CCurl": [], "CCurlShim": ["CCurl"], "joblet-init": ["CInitABI"],
+  "CCurl": [], "CCurlShim": ["CCurl"], "CLibYAML": [], "CCertificate": [],
+  "joblet-init": ["CInitABI"],
   // What everyone speaks.
   "JobletModel": [],
   "JobletWire": ["JobletModel"],
@@ -33,7 +34,7 @@ private let mayImport: [String: Set<String>] = [
   // The client.
   "HTTPClient": ["CCurl", "CCurlShim"],
   "JobletClient": ["JobletModel", "HTTPClient"],
-  "RnxCommands": ["JobletClient", "HTTPClient", "JobletModel"],
+  "RnxCommands": ["JobletClient", "HTTPClient", "JobletModel", "CLibYAML", "CCertificate"],
   // The programs: composition only.
   "joblet-api": ["Gateway", "DaemonKit", "JobletConfig", "JobletModel"],
   "joblet-exec": ["Worker", "DaemonKit", "JobletConfig", "JobletModel"],
