@@ -52,6 +52,8 @@ public struct Gateway: Service {
     let connections: ConnectionRegistry
     let healthConnections = ConnectionRegistry(limit: 256, metrics: nil)
 
+    let ledgers: LoopLedgers
+
     let heartbeat: Duration
 
     init(
@@ -65,6 +67,9 @@ public struct Gateway: Service {
       persistWatch = persist.map { PersistWatch($0, logger: logger) }
       readiness = Readiness(view: view, persistWatch: persistWatch)
       connections = ConnectionRegistry(limit: configuration.server.maxConnections, metrics: metrics)
+      ledgers = LoopLedgers(
+        LoopLedger.Bounds(), loops: MultiThreadedEventLoopGroup.singleton.makeIterator().reduce(0) { n, _ in n + 1 },
+        metrics: metrics)
     }
   }
 
@@ -238,7 +243,8 @@ public struct Gateway: Service {
     HTTPListener(
       descriptor: descriptor, tls: tls, responder: dispatcher,
       registry: tls == nil ? parts.healthConnections : parts.connections, metrics: parts.metrics,
-      timeouts: configuration.server.timeouts, drain: parts.drain, group: group, executors: executors, logger: logger)
+      timeouts: configuration.server.timeouts, drain: parts.drain, group: group, executors: executors,
+      ledgers: parts.ledgers, logger: logger)
   }
 
   private var apiDispatcher: Dispatcher {

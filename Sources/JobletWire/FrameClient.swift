@@ -40,14 +40,23 @@ public struct TimedOut: Error, CustomStringConvertible {
 }
 
 /// Runs `body`, cancelling it after `limit`.
+///
+/// The limit is an event loop's timer: a cancelled `Task.sleep` keeps its task until the time is up, and whoever asks often and
+/// is answered soon would gather them.
 /// - Throws: ``TimedOut``, or what `body` throws.
 public func withTimeout<Result: Sendable>(
   _ limit: Duration, _ body: @escaping @Sendable () async throws -> Result
 ) async throws -> Result {
-  try await withThrowingTaskGroup(of: Result?.self) { group in
+  let timer = MultiThreadedEventLoopGroup.singleton.any().scheduleTask(in: .nanoseconds(limit.nanoseconds)) {}
+  return try await withThrowingTaskGroup(of: Result?.self) { group in
     group.addTask { try await body() }
     group.addTask {
-      try await Task.sleep(for: limit)
+      try await withTaskCancellationHandler {
+        // Fails only when it is cancelled.
+        do { try await timer.futureResult.get() } catch { throw CancellationError() }
+      } onCancel: {
+        timer.cancel()
+      }
       return nil
     }
     defer { group.cancelAll() }

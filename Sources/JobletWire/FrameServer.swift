@@ -45,6 +45,11 @@ public struct FrameServer: Service {
   private func serve() async throws {
     let maxPayload = maxPayload
     let server = try await ServerBootstrap(group: MultiThreadedEventLoopGroup.singleton)
+      .serverChannelInitializer { [logger] channel in
+        channel.eventLoop.makeCompletedFuture {
+          try channel.pipeline.syncOperations.addHandler(AcceptFailures(logger: logger))
+        }
+      }
       .childChannelOption(.autoRead, value: false)
       .bind(descriptor, cleanupExistingSocketFile: false) { channel in
         FrameConnection.wrap(channel, maxPayload: maxPayload).map { Optional($0) }.recover { _ in

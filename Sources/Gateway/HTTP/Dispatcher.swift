@@ -120,6 +120,9 @@ struct Dispatcher: RequestResponder {
     case let error as ValidationError: problem = Problem(error)
     case BodyProblem.tooLarge(let limit):
       problem = Problem(.tooLarge, "the body is larger than \(limit) bytes, which is the limit here")
+    case BodyProblem.crowded:
+      problem = Problem(
+        .unavailable, "too many unfinished bodies are being received at once; send fewer at a time", retryAfter: 1)
     case BodyProblem.late: problem = Problem(.badRequest, "the body did not arrive in time")
     case is CancellationError, is ChannelError, is ClientLeft:
       problem = Problem(.internalError, "the client left")

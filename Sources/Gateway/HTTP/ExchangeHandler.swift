@@ -2,6 +2,7 @@ import HTTPTypes
 import NIOCore
 import NIOHTTP1
 import NIOHTTPTypes
+import NIOHTTPTypesHTTP2
 
 /// Turns the parts of requests into tasks of the responder, and their answers into parts: one instance for an HTTP/1.1
 /// connection (one request after the other) or an HTTP/2 stream (one request).
@@ -26,6 +27,8 @@ final class ExchangeHandler: ChannelDuplexHandler {
   private let executor: LoopExecutor
   private let limits: Limits
   private let drain: DrainSignal
+  private let ledger: LoopLedger
+  private let share: LoopLedger.Connection
 
   private var context: ChannelHandlerContext?
   private var current: Exchange?
@@ -41,6 +44,9 @@ final class ExchangeHandler: ChannelDuplexHandler {
   }
 
   private var unflushed = 0
+  private var unsentBytes = 0
+  /// What the ledger knows this handler to hold of bodies.
+  private var accountedBytes = 0
   private var isReadHeld = false
   private var timer: Scheduled<Void>?
   private var isHeadTimer = false
@@ -52,13 +58,16 @@ final class ExchangeHandler: ChannelDuplexHandler {
   private static let discardTime = TimeAmount.seconds(2)
 
   init(
-    info: ConnectionInfo, responder: any RequestResponder, executor: LoopExecutor, limits: Limits, drain: DrainSignal
+    info: ConnectionInfo, responder: any RequestResponder, executor: LoopExecutor, limits: Limits, drain: DrainSignal,
+    ledger: LoopLedger, share: LoopLedger.Connection
   ) {
     self.info = info
     self.responder = responder
     self.executor = executor
     self.limits = limits
     self.drain = drain
+    self.ledger = ledger
+    self.share = share
   }
 
   // MARK: The channel
@@ -139,7 +148,16 @@ final class ExchangeHandler: ChannelDuplexHandler {
     exchange.task = Task(executorPreference: executor) { await responder.respond(to: request, through: writer) }
   }
 
+  /// Tells the ledger what is held of bodies now.
+  private func account() {
+    let held = (current?.body.readableBytes ?? 0) + (deferred?.body.readableBytes ?? 0)
+    guard held != accountedBytes else { return }
+    ledger.body(held - accountedBytes, of: share)
+    accountedBytes = held
+  }
+
   private func receive(_ bytes: ByteBuffer) {
+    defer { account() }
     var bytes = bytes
     // The decoder may hand on the next request while the last response's end is still being written: then there are two,
     // and what comes belongs to the later one.
@@ -150,16 +168,19 @@ final class ExchangeHandler: ChannelDuplexHandler {
     guard let exchange = current, !exchange.isDiscarding else { return }
     exchange.body.writeBuffer(&bytes)
     guard let waiter = exchange.bodyWaiter else { return }
-    if exchange.body.readableBytes > waiter.limit {
-      exchange.bodyWaiter = nil
-      stopTimer()
-      exchange.body = ByteBuffer()
-      exchange.isDiscarding = true
-      waiter.promise.fail(BodyProblem.tooLarge(waiter.limit))
-    }
+    account()
+    let isTooLarge = exchange.body.readableBytes > waiter.limit
+    let isCrowded = exchange.body.readableBytes > ExchangeHandler.heldBodyBytes && ledger.isFullOfBodies(share)
+    guard isTooLarge || isCrowded else { return }
+    exchange.bodyWaiter = nil
+    stopTimer()
+    exchange.body = ByteBuffer()
+    exchange.isDiscarding = true
+    waiter.promise.fail(isTooLarge ? BodyProblem.tooLarge(waiter.limit) : BodyProblem.crowded)
   }
 
   private func receiveEnd() {
+    defer { account() }
     guard deferred == nil else {
       deferred?.isWhole = true
       return
@@ -186,7 +207,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
     if exchange.isRequestWhole {
       promise.succeed(exchange.body)
       exchange.body = ByteBuffer()
-      return
+      return account()
     }
     exchange.bodyWaiter = (promise, limit)
     exchange.bodyBound = limit + 1
@@ -204,6 +225,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
       return promise.fail(ChannelError.ioOnClosedChannel)
     }
     unflushed += 1
+    unsentBytes += parts.body?.readableBytes ?? 0
     let bound = NIOLoopBound(self, eventLoop: context.eventLoop)
     promise.futureResult.whenComplete { _ in bound.value.flushed() }
     // The promise goes with the last part: when that is out, all is.
@@ -222,6 +244,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
       context.write(wrapOutboundOut(.end(nil)), promise: promise)
     }
     context.flush()
+    if unflushed > 0 { ledger.waits(self, bytes: unsentBytes, of: share) }
     if exchange.isResponseEnded { afterResponse(exchange, context) }
   }
 
@@ -241,6 +264,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
     // connection, and the client might lose the answer that says why.
     exchange.isDiscarding = true
     exchange.body = ByteBuffer()
+    account()
     startTimer(ExchangeHandler.discardTime)
     resumeReading()
   }
@@ -263,7 +287,10 @@ final class ExchangeHandler: ChannelDuplexHandler {
 
   private func flushed() {
     unflushed -= 1
-    guard unflushed == 0, let context else { return }
+    guard unflushed == 0 else { return }
+    unsentBytes = 0
+    ledger.leaves(self)
+    guard let context else { return }
     if closeWhenFlushed { context.close(promise: nil) } else { beginDeferred(context) }
   }
 
@@ -284,6 +311,12 @@ final class ExchangeHandler: ChannelDuplexHandler {
     context.close(promise: nil)
   }
 
+  /// Gives up a reply that its client does not take: too much is held for clients like it.
+  func drop() {
+    finish(ChannelError.ioOnClosedChannel)
+    context?.close(promise: nil)
+  }
+
   private func refuseUnreadable(_ context: ChannelHandlerContext) {
     var head = HTTPResponse(status: .badRequest)
     let body = Reply.problem(.unreadableRequest, requestID: RequestID.make())
@@ -300,6 +333,8 @@ final class ExchangeHandler: ChannelDuplexHandler {
   /// The client is gone: its task is told.
   private func finish(_ error: any Error) {
     stopTimer()
+    ledger.leaves(self)
+    defer { account() }
     deferred = nil
     guard let exchange = current else { return }
     current = nil
@@ -330,6 +365,11 @@ final class ExchangeHandler: ChannelDuplexHandler {
       exchange.isDiscarding = true
       waiter.promise.fail(BodyProblem.late)
     } else {
+      // The reply is out and its client goes on sending: it did nothing wrong, so the stream ends without an error (RFC
+      // 9113, section 8.1).
+      if info.version == .http2, current?.isResponseEnded == true {
+        context?.triggerUserOutboundEvent(NIOHTTP2FramePayloadToHTTPEvent.reset(code: .noError), promise: nil)
+      }
       finish(ChannelError.ioOnClosedChannel)
       context?.close(promise: nil)
     }
@@ -364,4 +404,6 @@ private final class Exchange {
 enum BodyProblem: Error {
   case tooLarge(Int)
   case late
+  /// Too many unfinished bodies at once.
+  case crowded
 }

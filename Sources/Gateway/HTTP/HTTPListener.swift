@@ -1,5 +1,6 @@
 import JobletConfig
 import JobletModel
+import JobletWire
 import Logging
 import NIOCore
 import NIOHTTP1
@@ -22,6 +23,7 @@ struct HTTPListener: Sendable {
   let drain: DrainSignal
   let group: any EventLoopGroup
   let executors: LoopExecutors
+  let ledgers: LoopLedgers
   let logger: Logger
 
   /// Begins to accept.
@@ -33,7 +35,9 @@ struct HTTPListener: Sendable {
       .serverChannelInitializer { channel in
         channel.eventLoop.makeCompletedFuture {
           let cap = ConnectionCap(me.registry, metrics: me.tls == nil ? nil : me.metrics, logger: me.logger)
-          try channel.pipeline.syncOperations.addHandler(cap)
+          try channel.pipeline.syncOperations.addHandlers([
+            AcceptFailures(logger: me.logger), AcceptBackoffHandler(shouldForwardIOErrorCaught: false), cap,
+          ])
         }
       }
       .childChannelInitializer { channel in
@@ -65,9 +69,14 @@ struct HTTPListener: Sendable {
     let certificate = try channel.pipeline.syncOperations.nioSSL_peerCertificate()
     var info = ConnectionInfo(
       version: .http1, peer: identity(certificate), remote: remoteName(channel.remoteAddress))
-    guard case .negotiated("h2") = negotiated else { return try setUpHTTP1(channel, info) }
-    info.version = .http2
-    try setUpHTTP2(channel, info)
+    if case .negotiated("h2") = negotiated {
+      info.version = .http2
+      try setUpHTTP2(channel, info)
+    } else {
+      try setUpHTTP1(channel, info)
+    }
+    // It came in while others were told to go, and heard nothing of it.
+    if drain.isRaised { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
   }
 
   /// The role is read once a connection; a certificate without one is refused in every reply, where its owner can read why.
@@ -82,17 +91,19 @@ struct HTTPListener: Sendable {
     }
   }
 
-  private func exchanges(_ info: ConnectionInfo, _ loop: any EventLoop) -> ExchangeHandler {
+  private func exchanges(
+    _ info: ConnectionInfo, _ loop: any EventLoop, _ share: LoopLedger.Connection
+  ) -> ExchangeHandler {
     ExchangeHandler(
       info: info, responder: responder, executor: executors[loop],
       limits: .init(
         header: .nanoseconds(timeouts.header.nanoseconds), idle: .nanoseconds(timeouts.idle.nanoseconds)),
-      drain: drain)
+      drain: drain, ledger: ledgers.ledger(of: loop), share: share)
   }
 
   private func setUpHTTP1(_ channel: any Channel, _ info: ConnectionInfo) throws {
     let pipeline = channel.pipeline.syncOperations
-    let exchanges = exchanges(info, channel.eventLoop)
+    let exchanges = exchanges(info, channel.eventLoop, LoopLedger.Connection())
     try pipeline.addHandler(HTTP1ByteWatch(exchanges))
     // Pipelining assistance keeps requests in order: the next one is handed on when the last one's response has ended.
     // The decoder's own bound on a head is 2 MiB: too much for whoever can open connections to the health listener.
@@ -108,23 +119,60 @@ struct HTTPListener: Sendable {
     try pipeline.addHandler(exchanges)
   }
 
+  /// What one connection may have of everything; floods beyond it end it with ENHANCE_YOUR_CALM.
+  private static let connectionSettings = {
+    var settings = NIOHTTP2Handler.ConnectionConfiguration()
+    settings.initialSettings = [
+      HTTP2Setting(parameter: .maxConcurrentStreams, value: 100),
+      HTTP2Setting(parameter: .maxHeaderListSize, value: 32 << 10),
+    ]
+    settings.maximumBufferedControlFrames = 1000
+    return settings
+  }()
+
+  private static let streamSettings = {
+    var settings = NIOHTTP2Handler.StreamConfiguration()
+    // A proxy's one connection carries many clients, and each that leaves early is an RST_STREAM; a flood has thousands a second.
+    settings.streamResetFrameRateLimit.maximumCount = 1000
+    return settings
+  }()
+
+  private static let pingInterval = TimeAmount.seconds(60)
+  private static let pingTimeout = TimeAmount.seconds(20)
+  /// A peer that was asked to go has so long to answer.
+  private static let grace = TimeAmount.seconds(10)
+
   private func setUpHTTP2(_ channel: any Channel, _ info: ConnectionInfo) throws {
     let me = self
+    let idle = TimeAmount.nanoseconds(timeouts.idle.nanoseconds)
     let manager = NIOHTTP2ServerConnectionManagementHandler(
       eventLoop: channel.eventLoop,
       configuration: .init(
-        maxIdleTime: .nanoseconds(timeouts.idle.nanoseconds), maxAge: nil,
-        maxGraceTime: .nanoseconds(timeouts.drain.nanoseconds),
-        keepalive: .init(pingInterval: .seconds(60), ackTimeout: .seconds(20))))
-    _ = try channel.pipeline.syncOperations.configureHTTP2Pipeline(
-      mode: .server, connectionConfiguration: .init(), streamConfiguration: .init(),
-      streamDelegate: manager.http2StreamDelegate
+        maxIdleTime: idle, maxAge: nil, maxGraceTime: .nanoseconds(timeouts.drain.nanoseconds),
+        keepalive: .init(pingInterval: HTTPListener.pingInterval, ackTimeout: HTTPListener.pingTimeout)))
+    let watch = HTTP2Guard(
+      .init(
+        silence: HTTPListener.pingInterval + HTTPListener.pingTimeout + HTTPListener.grace,
+        idle: idle + HTTPListener.grace))
+    let pipeline = channel.pipeline.syncOperations
+    try pipeline.addHandler(watch)
+    let share = NIOLoopBound(LoopLedger.Connection(), eventLoop: channel.eventLoop)
+    _ = try pipeline.configureHTTP2Pipeline(
+      mode: .server, connectionConfiguration: HTTPListener.connectionSettings,
+      streamConfiguration: HTTPListener.streamSettings,
+      streamDelegate: HTTP2Guard.Streams(
+        watch: NIOLoopBound(watch, eventLoop: channel.eventLoop), manager: manager.http2StreamDelegate)
     ) { stream in
       stream.eventLoop.makeCompletedFuture {
-        try stream.pipeline.syncOperations.addHandler(HTTP2FramePayloadToHTTPServerCodec())
-        try stream.pipeline.syncOperations.addHandler(me.exchanges(info, stream.eventLoop))
+        try stream.pipeline.syncOperations.addHandlers([
+          EndStreamMerger(), HTTP2FramePayloadToHTTPServerCodec(),
+          me.exchanges(info, stream.eventLoop, share.value),
+        ])
       }
     }
-    try channel.pipeline.syncOperations.addHandler(manager)
+    try pipeline.addHandler(manager)
+    try pipeline.addHandler(HTTP2Errors(metrics: metrics, logger: logger))
+    // The connection became active before it was known to speak HTTP/2; the manager's clocks start with that event.
+    manager.channelActive(context: try pipeline.context(handler: manager))
   }
 }

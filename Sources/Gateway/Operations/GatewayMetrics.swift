@@ -22,6 +22,8 @@ final class GatewayMetrics: Sendable {
     var streams: UInt64 = 0
     var bytesSent: UInt64 = 0
     var refusedConnections: [String: UInt64] = [:]
+    var closedConnections: [String: UInt64] = [:]
+    var droppedReplies: UInt64 = 0
     var openConnections = 0
     var connections: UInt64 = 0
   }
@@ -75,6 +77,11 @@ final class GatewayMetrics: Sendable {
 
   func connectionRefused(_ reason: String) { state.withLock { $0.refusedConnections[reason, default: 0] += 1 } }
 
+  /// The gateway closed it, for a reason that lies with the client.
+  func connectionClosed(_ reason: String) { state.withLock { $0.closedConnections[reason, default: 0] += 1 } }
+
+  func replyDropped() { state.withLock { $0.droppedReplies += 1 } }
+
   /// What a scrape finds of persist.
   struct PersistPart {
     /// Its own metrics in the same form; nil if it does not answer.
@@ -102,6 +109,14 @@ final class GatewayMetrics: Sendable {
     for (reason, count) in state.refusedConnections.sorted(by: { $0.key < $1.key }) {
       out.sample("joblet_api_refused_connections_total", [("reason", reason)], "\(count)")
     }
+    out.family("joblet_api_closed_connections_total", "counter", "Connections closed for what a client did, by reason.")
+    for (reason, count) in state.closedConnections.sorted(by: { $0.key < $1.key }) {
+      out.sample("joblet_api_closed_connections_total", [("reason", reason)], "\(count)")
+    }
+    out.family(
+      "joblet_api_dropped_replies_total", "counter", "Replies broken off because clients that don't read held too much."
+    )
+    out.sample("joblet_api_dropped_replies_total", [], "\(state.droppedReplies)")
     out.gauge("joblet_api_open_streams", "Streamed replies open now.", state.openStreams)
     out.family("joblet_api_streams_total", "counter", "Streamed replies begun.")
     out.sample("joblet_api_streams_total", [], "\(state.streams)")

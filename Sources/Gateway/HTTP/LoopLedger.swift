@@ -1,0 +1,131 @@
+import NIOCore
+import Synchronization
+
+/// What clients make one event loop hold: replies they don't take, and bodies they have not finished. Every response has one
+/// batch in flight and every body its limit; this bounds the sum, for a connection has a hundred streams and there are ten
+/// thousand connections. It is used on its loop alone, so it needs no lock.
+///
+/// A reply is dropped only where a bound is passed, and then the one that has stood still for longest: whoever reads keeps
+/// being served, and a follower comes again by `Last-Event-ID` and loses nothing.
+final class LoopLedger {
+  /// In bytes, but for `patience`.
+  struct Bounds: Sendable {
+    /// Of replies that stand still, on all connections.
+    var unsent = 64 << 20
+    var unsentPerConnection = 8 << 20
+    /// Of bodies that are not whole yet, on all connections.
+    var bodies = 64 << 20
+    var bodiesPerConnection = 8 << 20
+    /// A reply that leaves sooner does not stand still.
+    var patience = TimeAmount.seconds(1)
+
+    /// A loop's part of what is for all connections.
+    fileprivate func divided(by loops: Int) -> Bounds {
+      var part = self
+      part.unsent /= max(loops, 1)
+      part.bodies /= max(loops, 1)
+      return part
+    }
+  }
+
+  /// One connection's part: shared by its streams.
+  final class Connection {
+    fileprivate(set) var unsent = 0
+    fileprivate(set) var bodies = 0
+  }
+
+  private struct Entry {
+    let handler: ExchangeHandler
+    let connection: Connection
+    let bytes: Int
+    let since: NIODeadline
+  }
+
+  private let bounds: Bounds
+  private let loop: any EventLoop
+  private let metrics: GatewayMetrics?
+  private var stalled: [ObjectIdentifier: Entry] = [:]
+  private var unsent = 0
+  private var bodies = 0
+  private var timer: Scheduled<Void>?
+
+  fileprivate init(_ bounds: Bounds, _ loop: any EventLoop, metrics: GatewayMetrics?) {
+    self.bounds = bounds
+    self.loop = loop
+    self.metrics = metrics
+  }
+
+  // MARK: Replies
+
+  /// A reply's batch did not leave at once.
+  func waits(_ handler: ExchangeHandler, bytes: Int, of connection: Connection) {
+    leaves(handler)
+    stalled[ObjectIdentifier(handler)] = Entry(handler: handler, connection: connection, bytes: bytes, since: .now())
+    unsent += bytes
+    connection.unsent += bytes
+    scheduleLook()
+  }
+
+  /// It has left, or nobody waits for it any more.
+  func leaves(_ handler: ExchangeHandler) {
+    guard let entry = stalled.removeValue(forKey: ObjectIdentifier(handler)) else { return }
+    unsent -= entry.bytes
+    entry.connection.unsent -= entry.bytes
+  }
+
+  private func scheduleLook() {
+    guard timer == nil else { return }
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    timer = loop.scheduleTask(in: bounds.patience) { bound.value.look() }
+  }
+
+  private func look() {
+    timer = nil
+    let now = NIODeadline.now()
+    let connectionBound = bounds.unsentPerConnection
+    if unsent > bounds.unsent || stalled.values.contains(where: { $0.connection.unsent > connectionBound }) {
+      let longest = stalled.values.filter { now - $0.since >= bounds.patience }.sorted { $0.since < $1.since }
+      for entry in longest where unsent > bounds.unsent || entry.connection.unsent > connectionBound {
+        leaves(entry.handler)
+        metrics?.replyDropped()
+        entry.handler.drop()
+      }
+    }
+    if !stalled.isEmpty { scheduleLook() }
+  }
+
+  // MARK: Bodies
+
+  /// A body grew, or shrank when it was handed on.
+  func body(_ change: Int, of connection: Connection) {
+    bodies += change
+    connection.bodies += change
+  }
+
+  /// True if no body of the connection may grow beyond what every stream has.
+  func isFullOfBodies(_ connection: Connection) -> Bool {
+    bodies > bounds.bodies || connection.bodies > bounds.bodiesPerConnection
+  }
+}
+
+/// One ledger a loop, made when the loop gets its first connection.
+final class LoopLedgers: Sendable {
+  private let bounds: LoopLedger.Bounds
+  private let metrics: GatewayMetrics?
+  private let byLoop = Mutex<[ObjectIdentifier: NIOLoopBound<LoopLedger>]>([:])
+
+  init(_ bounds: LoopLedger.Bounds, loops: Int, metrics: GatewayMetrics?) {
+    self.bounds = bounds.divided(by: loops)
+    self.metrics = metrics
+  }
+
+  /// To be called on the loop.
+  func ledger(of loop: any EventLoop) -> LoopLedger {
+    byLoop.withLock { byLoop in
+      if let known = byLoop[ObjectIdentifier(loop)] { return known }
+      let made = NIOLoopBound(LoopLedger(bounds, loop, metrics: metrics), eventLoop: loop)
+      byLoop[ObjectIdentifier(loop)] = made
+      return made
+    }.value
+  }
+}
