@@ -19,6 +19,15 @@ public struct JobListRequest: Sendable, Hashable {
     self.until = until
     self.text = text
   }
+
+  var query: URLQuery {
+    var query = URLQuery()
+    query.add("status", statuses.isEmpty ? nil : statuses.map(\.rawValue).joined(separator: ","))
+    query.add("since", since)
+    query.add("until", until)
+    query.add("q", text)
+    return query
+  }
 }
 
 /// A page of jobs, newest first.
@@ -57,8 +66,23 @@ public final class JobletClient: Sendable {
   }
 
   /// Posts a job and returns its first record.
-  public func run(_ request: JobRequest) async throws -> JobRecord {
-    try await call("POST", "/v1/jobs", body: Array(JSONEncoder().encode(request)))
+  ///
+  /// With a key a lost reply is no reason to fail: the node knows the second request with it, so it is sent again, and there
+  /// is one job.
+  /// - Parameter key: an `Idempotency-Key`, new for each job; nil sends none, and tries once.
+  public func run(_ request: JobRequest, key: String? = nil) async throws -> JobRecord {
+    let body = Array(try JSONEncoder().encode(request))
+    guard let key else { return try await call("POST", "/v1/jobs", body: body) }
+    var tries = 0
+    while true {
+      do {
+        return try await call("POST", "/v1/jobs", body: body, headers: [("idempotency-key", key)])
+      } catch let error as JobletError {
+        tries += 1
+        guard let pause = RunRetry.pause(after: error, tries: tries) else { throw error }
+        try await Task.sleep(for: pause)
+      }
+    }
   }
 
   /// - Parameters:
@@ -67,11 +91,7 @@ public final class JobletClient: Sendable {
   public func jobs(_ request: JobListRequest = JobListRequest(), limit: Int? = nil, cursor: String? = nil)
     async throws -> JobPage
   {
-    var query = URLQuery()
-    query.add("status", request.statuses.isEmpty ? nil : request.statuses.map(\.rawValue).joined(separator: ","))
-    query.add("since", request.since)
-    query.add("until", request.until)
-    query.add("q", request.text)
+    var query = request.query
     query.add("limit", limit.map(String.init))
     query.add("cursor", cursor)
     return try await call("GET", "/v1/jobs" + query.text)
@@ -95,6 +115,21 @@ public final class JobletClient: Sendable {
   /// Deletes an ended job, its record and its output.
   public func delete(_ id: JobID) async throws { _ = try await exchange("DELETE", "/v1/jobs/\(id)") }
 
+  /// Deletes ended jobs with their output, all that meet the conditions. The node does a part of many at a time, and says so.
+  public func deleteAll(_ request: JobListRequest = JobListRequest()) async throws -> JobsDeleted {
+    try await call("DELETE", "/v1/jobs" + request.query.text)
+  }
+
+  /// How the node stands.
+  public func node() async throws -> NodeStatus { try await call("GET", "/v1/node") }
+
+  /// The nodes the node knows, itself among them.
+  public func nodes() async throws -> [NodeSummary] {
+    struct List: Decodable { var nodes: [NodeSummary] }
+    let list: List = try await call("GET", "/v1/nodes")
+    return list.nodes
+  }
+
   /// A job's output. Nothing is sent before the first batch is asked for.
   public func logs(_ id: JobID, _ request: LogRequest = LogRequest()) -> LogBatches {
     LogBatches(client: self, job: id, request: request)
@@ -107,8 +142,12 @@ public final class JobletClient: Sendable {
 
   // MARK: exchanges
 
-  private func call<Reply: Decodable>(_ method: String, _ path: String, body: [UInt8]? = nil) async throws -> Reply {
-    let bytes = try await exchange(method, path, body: body)
+  private typealias Headers = [(name: String, value: String)]
+
+  private func call<Reply: Decodable>(
+    _ method: String, _ path: String, body: [UInt8]? = nil, headers: Headers = []
+  ) async throws -> Reply {
+    let bytes = try await exchange(method, path, body: body, headers: headers)
     do {
       return try JSONDecoder().decode(Reply.self, from: Data(bytes))
     } catch {
@@ -116,10 +155,13 @@ public final class JobletClient: Sendable {
     }
   }
 
-  private func exchange(_ method: String, _ path: String, body: [UInt8]? = nil) async throws -> [UInt8] {
+  private func exchange(
+    _ method: String, _ path: String, body: [UInt8]? = nil, headers: Headers = []
+  ) async throws -> [UInt8] {
     var request = HTTPRequest(method: method, url: endpoint.baseURL + path, body: body, timeout: .seconds(60))
     request.headers = [("accept", "application/json, application/problem+json")]
     if body != nil { request.headers.append(("content-type", "application/json")) }
+    request.headers += headers
     do {
       let response = try await http.send(request)
       let bytes = try await response.body.collect(upTo: JobletClient.maxReply)
@@ -132,11 +174,14 @@ public final class JobletClient: Sendable {
     }
   }
 
-  /// Opens a stream of a job's records, or opens it again where it broke.
-  func openStream(_ id: JobID, _ wish: any StreamRequest, _ progress: StreamProgress) async throws -> HTTPBody {
-    var request = HTTPRequest(url: "\(endpoint.baseURL)/v1/jobs/\(id)/\(wish.path)\(wish.query(progress))")
+  /// Opens a stream of events, or opens it again where it broke.
+  /// - Parameters:
+  ///   - path: with its query.
+  ///   - lastID: the `id` of the last event that came.
+  func openStream(_ path: String, lastID: String?) async throws -> HTTPBody {
+    var request = HTTPRequest(url: endpoint.baseURL + path)
     request.headers = [("accept", "text/event-stream"), ("cache-control", "no-store")]
-    if let lastID = progress.lastID { request.headers.append(("last-event-id", "\(lastID)")) }
+    if let lastID { request.headers.append(("last-event-id", lastID)) }
     // The node sends a comment every 15 seconds; three missed mean that nobody is there.
     request.idleTimeout = .seconds(45)
     do {
@@ -147,7 +192,8 @@ public final class JobletClient: Sendable {
       }
       let type = response.header("content-type") ?? "none"
       guard type.lowercased().hasPrefix("text/event-stream") else {
-        throw JobletError.badReply("the \(wish.path) came as '\(type.prefix(80))', not as text/event-stream")
+        throw JobletError.badReply(
+          "\(path.prefix { $0 != "?" }) came as '\(type.prefix(80))', not as text/event-stream")
       }
       return response.body
     } catch let error as HTTPError {

@@ -1,5 +1,4 @@
 import FoundationEssentials
-import HTTPClient
 import JobletModel
 
 /// A job's log lines, see ``RecordBatches``.
@@ -22,12 +21,8 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
     private let client: JobletClient
     private let job: JobID
     private let request: any StreamRequest
-    private var body: HTTPBody.AsyncIterator?
-    private var parser = SSEParser()
-    private var reconnect = Reconnect()
-    private var pause: Duration?
+    private var source = StreamSource()
     private var progress = StreamProgress()
-    private var wasOpen = false
     private var isDone = false
     /// What ended the stream, behind the records that came before it.
     private var failure: JobletError?
@@ -46,58 +41,23 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
           isDone = true
           throw failure
         }
-        do {
-          if body == nil { try await open() }
-          guard let chunk = try await body?.next() else {
-            body = nil
-            // Without follow, the end of the stored records.
-            guard request.follow else {
-              isDone = true
-              return nil
-            }
-            return [try lost(.unreachable(HTTPError(.interrupted, "the node closed the stream")))]
-          }
-          let events = try read(chunk)
+        let (client, job, request, progress) = (client, job, request, progress)
+        let piece = try await source.next(isFollowed: request.follow) {
+          try await client.openStream(
+            "/v1/jobs/\(job)/\(request.path)\(request.query(progress))", lastID: progress.lastID.map { "\($0)" })
+        }
+        switch piece {
+        case .lost(let why): return [.reconnecting(why: why)]
+        case .ended: isDone = true  // without follow, the end of the stored records
+        case .events(let raw):
+          let events = try read(raw)
           if !events.isEmpty { return events }
-        } catch let error as HTTPError {
-          return [try lost(.unreachable(error))]
-        } catch JobletError.unreachable(let error) where wasOpen {
-          return [try lost(.unreachable(error))]
-        } catch JobletError.refused(let refusal) where wasOpen && refusal.status == 503 {
-          return [try lost(.refused(refusal), retryAfter: refusal.retryAfter)]
         }
       }
       return nil
     }
 
-    private mutating func open() async throws {
-      if let pause { try await Task.sleep(for: pause) }
-      pause = nil
-      let opened = try await client.openStream(job, request, progress)
-      body = opened.makeAsyncIterator()
-      parser = SSEParser()
-      wasOpen = true
-    }
-
-    /// The stream broke: plans the next try, or throws what broke it.
-    private mutating func lost(_ error: JobletError, retryAfter: Int? = nil) throws -> StreamEvent<Record> {
-      body = nil
-      switch reconnect.lost(wish: parser.retryMilliseconds, retryAfter: retryAfter) {
-      case .after(let pause): self.pause = pause
-      case .giveUp:
-        isDone = true
-        throw error
-      }
-      return .reconnecting(why: error.description)
-    }
-
-    private mutating func read(_ chunk: [UInt8]) throws -> [StreamEvent<Record>] {
-      var raw: [SSEEvent] = []
-      do {
-        try parser.feed(chunk, into: &raw)
-      } catch {
-        throw JobletError.badReply(error.description)
-      }
+    private mutating func read(_ raw: [SSEEvent]) throws -> [StreamEvent<Record>] {
       var events: [StreamEvent<Record>] = []
       events.reserveCapacity(raw.count)
       for event in raw where !isDone {
@@ -117,27 +77,19 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
         case "end":
           events.append(.end(try decode(JobEnd.self, event)))
           isDone = true
-          body = nil
+          source.close()
         case "problem":
-          failure = .refused(try problem(event))
-          body = nil
+          failure = try StreamSource.problem(event)
+          source.close()
           return events
         case "reconnect":
-          events.append(try lost(.unreachable(HTTPError(.interrupted, "the node is restarting"))))
+          events.append(.reconnecting(why: try source.isToReconnect()))
           return events
         default: break  // events of a later version
         }
-        reconnect.progressed()
+        source.progressed()
       }
       return events
-    }
-
-    private func problem(_ event: SSEEvent) throws -> JobletError.Refusal {
-      do {
-        return try JobletError.Refusal(event: event.data)
-      } catch {
-        throw JobletError.badReply("the event '\(event.name)' can't be read: \(error)")
-      }
     }
 
     private func decode<T: Decodable>(_ type: T.Type, _ event: SSEEvent) throws -> T {

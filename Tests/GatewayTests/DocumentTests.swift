@@ -56,6 +56,7 @@ import Yams
           "ts", "aggregate", "samples",
         ]))
     #expect(properties("Limits") == Set(Limits.CodingKeys.allCases.map(\.stringValue)))
+    #expect(properties("JobsDeleted") == Set(JobsDeleted.CodingKeys.allCases.map(\.stringValue)))
     #expect(values("JobStatus") == Set(JobStatus.allCases.map(\.rawValue)))
     #expect(values("JobReason") == Set(JobReason.allCases.map(\.rawValue)))
     let kinds = schemas["Problem"]?["properties"]?["type"]?["enum"]?.sequence?.compactMap(\.string) ?? []

@@ -109,12 +109,58 @@ struct JobRoutes: Sendable {
     let caller = try context.authenticatedCaller()
     _ = try QueryReader(context.target, known: [])
     let id = try context.jobID()
-    try requireExec()
-    // Both halves or none: if its data can't go now, the job stays known too.
-    if let persistWatch, !(await persistWatch.probe()) {
+    try await requireBoth()
+    try await remove(id, caller)
+    return Reply(.noContent, target: id.description)
+  }
+
+  /// How long a call that deletes many jobs goes on before it answers with what it has done.
+  private static let deletionTime: Duration = .seconds(20)
+
+  /// Deletes every ended job that meets the conditions, oldest pages last.
+  func deleteAll(_ context: RequestContext) async throws -> Reply {
+    let caller = try context.authenticatedCaller()
+    var query = try ListParameters.query(context.target, names: ListParameters.conditions)
+    let ended = JobStatus.allCases.filter(\.isEnded)
+    if let other = query.statuses?.first(where: { !$0.isEnded }) {
       throw Problem(
-        .unavailable, "joblet-persist does not answer, so the job's data can't be deleted now", retryAfter: 2)
+        .invalidField,
+        "status: a job that is \(other.rawValue) has not ended and can't be deleted; allowed is one or more of "
+          + ended.map(\.rawValue).joined(separator: ", "), field: "status")
     }
+    query.statuses = query.statuses ?? ended
+    query.limit = 200
+    try await requireBoth()
+    let deadline = ContinuousClock.now + JobRoutes.deletionTime
+    var answer = JobsDeleted(deleted: 0, hasMore: false)
+    repeat {
+      let page = try await directory.page(query)
+      for job in page.jobs {
+        guard ContinuousClock.now < deadline else {
+          answer.hasMore = true
+          break
+        }
+        do {
+          try await remove(job.id, caller)
+          answer.deleted += 1
+        } catch let problem as Problem where problem.kind == .notFound {
+          // Somebody else was faster.
+        }
+      }
+      query.before = page.next
+    } while query.before != nil && !answer.hasMore
+    return .json(.ok, JSONText.encode(answer))
+  }
+
+  /// Both halves of a job go or none: if its data can't be deleted now, the job stays known too.
+  private func requireBoth() async throws {
+    try requireExec()
+    guard let persistWatch, !(await persistWatch.probe()) else { return }
+    throw Problem(
+      .unavailable, "joblet-persist does not answer, so jobs' data can't be deleted now", retryAfter: 2)
+  }
+
+  private func remove(_ id: JobID, _ caller: Caller) async throws {
     var isKnownToExec = true
     do {
       _ = try await exec.request(Frame(FrameHeader(.deleteJob, job: id), json: caller))
@@ -131,7 +177,6 @@ struct JobRoutes: Sendable {
       // It had not written anything yet.
     }
     view.delete(id)
-    return Reply(.noContent, target: id.description)
   }
 
   private func requireExec() throws(Problem) {

@@ -2,10 +2,15 @@ import JobletModel
 
 /// What `GET /v1/jobs` was asked for.
 public enum ListParameters {
-  public static let names = ["status", "since", "until", "q", "limit", "cursor"]
+  /// What says which jobs are meant.
+  public static let conditions = ["status", "since", "until", "q"]
+  public static let names = conditions + ["limit", "cursor"]
 
+  /// - Parameter names: those that are known here.
   /// - Throws: ``JobletModel/Problem`` naming the parameter and what is allowed.
-  public static func query(_ target: RequestTarget, now: Timestamp = .now()) throws(Problem) -> RecordQuery {
+  public static func query(
+    _ target: RequestTarget, names: [String] = ListParameters.names, now: Timestamp = .now()
+  ) throws(Problem) -> RecordQuery {
     let reader = try QueryReader(target, known: names)
     let statuses = JobStatus.allCases.map(\.rawValue).joined(separator: ", ")
     var query = RecordQuery()

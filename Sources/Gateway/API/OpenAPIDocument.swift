@@ -142,6 +142,51 @@ paths:
         "406": {$ref: "#/components/responses/Problem"}
         "422": {$ref: "#/components/responses/Problem"}
         "503": {$ref: "#/components/responses/RetryLater"}
+    delete:
+      operationId: deleteJobs
+      tags: [jobs]
+      summary: Delete ended jobs and their data
+      description: |
+        Deletes every job that has ended and meets all conditions; without one, every job that has ended. Jobs that have not
+        ended stay. The work of one call is bounded: where `more` is true, the same call goes on.
+      x-joblet-operation: jobs:delete-all
+      parameters:
+        - name: status
+          in: query
+          description: Only jobs in one of these states, with commas between; letters of either case.
+          style: form
+          explode: false
+          schema:
+            type: array
+            minItems: 1
+            items: {type: string, enum: [COMPLETED, FAILED, STOPPED, CANCELED]}
+        - name: since
+          in: query
+          description: Only jobs created at that time or later.
+          schema: {$ref: "#/components/schemas/TimeText"}
+        - name: until
+          in: query
+          description: Only jobs created at that time or earlier.
+          schema: {$ref: "#/components/schemas/TimeText"}
+        - name: q
+          in: query
+          description: As for the listing.
+          schema: {type: string, minLength: 1, maxLength: 256}
+      responses:
+        "200":
+          description: They are gone and stay gone.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/JobsDeleted"}
+              examples:
+                all: {value: {"deleted": 12, "more": false}}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
+        "503": {$ref: "#/components/responses/RetryLater"}
   /v1/jobs/{id}:
     parameters:
       - {$ref: "#/components/parameters/JobId"}
@@ -920,6 +965,12 @@ components:
         signal: {type: integer}
         reason: {$ref: "#/components/schemas/JobReason"}
         ended_at: {type: string, format: date-time}
+    JobsDeleted:
+      type: object
+      required: [deleted, more]
+      properties:
+        deleted: {type: integer, minimum: 0, description: How many were deleted by this call.}
+        more: {type: boolean, description: "True if the call's time was up before all were: the same call goes on."}
     JobDeleted:
       type: object
       required: [id]

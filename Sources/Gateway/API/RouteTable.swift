@@ -11,6 +11,7 @@ struct RouteTable: Sendable {
     [
       Route(.post, "/v1/jobs", .runJob, takesBody: true) { try await jobs.run($0) },
       Route(.get, "/v1/jobs", .readJobs) { try await jobs.list($0) },
+      Route(.delete, "/v1/jobs", .deleteAllJobs) { try await jobs.deleteAll($0) },
       Route(.get, "/v1/jobs/{id}", .readJobs) { try await jobs.get($0) },
       Route(.delete, "/v1/jobs/{id}", .deleteJob) { try await jobs.delete($0) },
       Route(.post, "/v1/jobs/{id}/stop", .stopJob, takesBody: true) { try await jobs.stop($0) },
