@@ -79,7 +79,6 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
-    .package(url: "https://github.com/jpsim/Yams.git", from: "6.2.2"),
     .package(url: "https://github.com/groue/GRDB.swift.git", from: "7.10.0"),
   ],
   targets: [
@@ -98,8 +97,7 @@ let package = Package(
     .systemLibrary(name: "CPCRE2", pkgConfig: "libpcre2-8", providers: [.apt(["libpcre2-dev"])]),
     .systemLibrary(name: "CCurl", pkgConfig: "libcurl", providers: [.apt(["libcurl4-openssl-dev"])]),
     .target(name: "CCurlShim", dependencies: ["CCurl"]),
-    // Yams brings the whole of Foundation with it, 40 MB and 6 ms of a program's start; rnx takes the library below Yams,
-    // into itself.
+    // Yams brings the whole of Foundation with it, 40 MB and 6 ms of a program's start; this is the library below Yams.
     .systemLibrary(name: "CLibYAML", providers: [.apt(["libyaml-dev"])]),
     // libcrypto is there already: libcurl brings it.
     .target(name: "CCertificate", linkerSettings: [.linkedLibrary("crypto")]),
@@ -107,7 +105,10 @@ let package = Package(
     // What everyone speaks.
     room("JobletModel"),
     room("JobletWire", ["JobletModel", nio, nioPosix, logging, lifecycle]),
-    room("JobletConfig", ["JobletModel", .product(name: "Yams", package: "Yams")]),
+    .target(
+      name: "YAML", dependencies: ["CLibYAML"], swiftSettings: strict,
+      linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libyaml.a"])]),
+    room("JobletConfig", ["JobletModel", "YAML"]),
     room("DaemonKit", ["JobletConfig", "JobletModel", "CSystemd", logging, lifecycle, signals, nio]),
 
     // The isolation worker.
@@ -146,15 +147,12 @@ let package = Package(
         .product(name: "NIOHTTPTypesHTTP2", package: "swift-nio-extras"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
       ]),
-    room("Certificates", ["JobletModel", "JobletConfig", x509, crypto, .product(name: "Yams", package: "Yams")]),
+    room("Certificates", ["JobletModel", "JobletConfig", "YAML", x509, crypto]),
 
     // The client.
     room("HTTPClient", ["CCurl", "CCurlShim"]),
     room("JobletClient", ["JobletModel", "HTTPClient"]),
-    .target(
-      name: "RnxCommands",
-      dependencies: ["JobletClient", "HTTPClient", "JobletModel", "CLibYAML", "CCertificate", arguments],
-      swiftSettings: strict, linkerSettings: [.unsafeFlags(["-Xlinker", "-l:libyaml.a"])]),
+    room("RnxCommands", ["JobletClient", "HTTPClient", "JobletModel", "YAML", "CCertificate", arguments]),
 
     // The programs.
     program("joblet-api", ["Gateway", "DaemonKit", "JobletConfig", "JobletModel", lifecycle]),
@@ -168,7 +166,7 @@ let package = Package(
     tests("LayeringTests", []),
     tests("JobletModelTests", ["JobletModel"]),
     tests("JobletWireTests", ["JobletWire", "JobletModel", nio, logging]),
-    tests("JobletConfigTests", ["JobletConfig"]),
+    tests("JobletConfigTests", ["JobletConfig", "YAML"]),
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", "JobletModel", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
     tests("SandboxTests", ["Sandbox", "JobletModel", "CInitABI", "CSeccomp", "Cgroups", "LinuxKernel"]),
@@ -186,7 +184,7 @@ let package = Package(
       "GatewayTests",
       [
         "Gateway", "JobletModel", "JobletWire", "JobletConfig", "Certificates", "HTTPClient", logging, lifecycle, nio,
-        nioPosix, .product(name: "NIOSSL", package: "swift-nio-ssl"), .product(name: "Yams", package: "Yams"),
+        nioPosix, "YAML", .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

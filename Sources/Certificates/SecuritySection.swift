@@ -1,4 +1,4 @@
-import Yams
+import YAML
 
 /// Edits the `security:` section of the configuration in place: three keys change, every other byte stays.
 public struct SecuritySection: Sendable {
@@ -17,7 +17,7 @@ public struct SecuritySection: Sendable {
     else {
       return [:]
     }
-    return Dictionary(uniqueKeysWithValues: SecuritySection.keys.map { ($0, section[Node($0)]?.string ?? "") })
+    return Dictionary(uniqueKeysWithValues: SecuritySection.keys.map { ($0, section[$0]?.string ?? "") })
   }
 
   /// The file with the three keys set.
@@ -102,41 +102,34 @@ public struct SecuritySection: Sendable {
     return trimmed.isEmpty || trimmed.hasPrefix("#")
   }
 
-  private static func parse(_ text: String) throws -> Node? {
+  private static func parse(_ text: String) throws -> YAMLNode? {
     do {
-      return try compose(yaml: text)
+      return try YAMLNode.parse(text)
     } catch {
       throw CertificateFailure("the configuration is not valid YAML: \(error)")
     }
   }
 
-  private static func prove(_ before: Node?, _ after: Node?, _ values: [String: String]) throws {
-    guard case .mapping(var new)? = after, case .mapping(var newSection)? = new["security"] else {
+  private static func prove(_ before: YAMLNode?, _ after: YAMLNode?, _ values: [String: String]) throws {
+    guard case .mapping(let new)? = after, case .mapping(let newSection)? = new["security"] else {
       throw CertificateFailure("the configuration could not be edited safely; nothing was written")
     }
-    for key in keys where newSection[Node(key)]?.string != values[key] {
+    for key in keys where newSection[key]?.string != values[key] {
       throw CertificateFailure("security.\(key) could not be set safely; nothing was written. Set it by hand")
     }
-    for key in keys { newSection.removeValue(for: key) }
-    var old = Node.Mapping([])
-    if case .mapping(let root)? = before { old = root }
-    var oldSection = Node.Mapping([])
-    if case .mapping(let section)? = old["security"] { oldSection = section }
-    for key in keys { oldSection.removeValue(for: key) }
-    old.removeValue(for: "security")
-    new.removeValue(for: "security")
-    guard entries(old) == entries(new), entries(oldSection) == entries(newSection) else {
+    var old: [YAMLNode: YAMLNode] = [:]
+    var oldSection: [YAMLNode: YAMLNode] = [:]
+    if case .mapping(let root)? = before {
+      old = others(root, than: ["security"])
+      if case .mapping(let section)? = root["security"] { oldSection = others(section, than: keys) }
+    }
+    guard old == others(new, than: ["security"]), oldSection == others(newSection, than: keys) else {
       throw CertificateFailure("editing the security section would have changed other keys; nothing was written")
     }
   }
 
-  private static func entries(_ mapping: Node.Mapping) -> [Node: Node] {
-    Dictionary(mapping.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
-  }
-}
-
-extension Node.Mapping {
-  fileprivate mutating func removeValue(for key: String) {
-    self = Node.Mapping(filter { $0.key.string != key }.map { ($0.key, $0.value) })
+  private static func others(_ mapping: YAMLNode.Mapping, than keys: [String]) -> [YAMLNode: YAMLNode] {
+    let rest = mapping.filter { entry in entry.key.string.map { !keys.contains($0) } ?? true }
+    return Dictionary(rest.map { ($0.key, $0.value) }, uniquingKeysWith: { first, _ in first })
   }
 }

@@ -1,6 +1,6 @@
 import Glibc
 import JobletModel
-import Yams
+import YAML
 
 extension Configuration {
   /// A larger file is refused unread.
@@ -58,7 +58,7 @@ extension Configuration {
     return hasMain || !hasAlternative ? main : alternative
   }
 
-  private static func read(_ root: Node?, _ report: ReadReport) -> Configuration {
+  private static func read(_ root: YAMLNode?, _ report: ReadReport) -> Configuration {
     var configuration = Configuration()
     var section = SectionReader(root, path: "", report: report)
     var version = Configuration.version
@@ -73,25 +73,18 @@ extension Configuration {
     return configuration
   }
 
-  private static func compose(_ yaml: String, file: String) throws -> Node? {
+  private static func compose(_ yaml: String, file: String) throws -> YAMLNode? {
     func problem(_ message: String, _ line: Int?) -> ConfigurationError {
       ConfigurationError(file: file, problems: [.init(line: line, key: "", message: message)])
     }
+    let root: YAMLNode?
     do {
-      guard let root = try Yams.compose(yaml: yaml) else {
-        throw problem("the file is empty; write version: \"3.0\"", nil)
-      }
-      return root
-    } catch let error as YamlError {
-      switch error {
-      case .scanner(_, let text, let mark, _), .parser(_, let text, let mark, _), .composer(_, let text, let mark, _):
-        throw problem("not YAML: \(text) at column \(mark.column)", mark.line)
-      case .duplicatedKeysInMapping(let duplicates, let context):
-        throw problem("given twice: \(duplicates.joined(separator: ", "))", context.mark.line)
-      case .reader(let text, _, _, _): throw problem("not YAML: \(text)", nil)
-      default: throw problem("not YAML: \(error)", nil)
-      }
+      root = try YAMLNode.parse(yaml)
+    } catch {
+      throw problem("not YAML: \(error.message)\(error.mark.map { " at column \($0.column)" } ?? "")", error.mark?.line)
     }
+    guard let root else { throw problem("the file is empty; write version: \"3.0\"", nil) }
+    return root
   }
 
   private mutating func apply(_ environment: [String: String]) throws {

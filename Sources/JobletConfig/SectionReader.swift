@@ -1,5 +1,5 @@
 import JobletModel
-import Yams
+import YAML
 
 /// What reading a file has found: its problems, and every key that was asked for.
 final class ReadReport {
@@ -19,10 +19,10 @@ final class ReadReport {
 struct SectionReader {
   let path: String
   let report: ReadReport
-  private let mapping: Node.Mapping?
+  private let mapping: YAMLNode.Mapping?
   private var known: [String] = []
 
-  init(_ node: Node?, path: String, report: ReadReport) {
+  init(_ node: YAMLNode?, path: String, report: ReadReport) {
     self.path = path
     self.report = report
     switch node {
@@ -31,14 +31,14 @@ struct SectionReader {
     case .some(let other) where other.isEmptyScalar: mapping = nil  // `section:` alone means its defaults
     case .some(let other):
       mapping = nil
-      report.add("must be a section of keys, not \(other.kind)", key: path, line: other.mark?.line)
+      report.add("must be a section of keys, not \(other.kind)", key: path, line: other.mark.line)
     }
   }
 
   func fullKey(_ key: String) -> String { path.isEmpty ? key : "\(path).\(key)" }
 
   /// The line of a key that was given.
-  func line(_ key: String) -> Int? { mapping?[key]?.mark?.line }
+  func line(_ key: String) -> Int? { mapping?[key]?.mark.line }
 
   /// True when the file gives this key a value.
   func has(_ key: String) -> Bool { mapping?[key].map { !$0.isEmptyScalar } ?? false }
@@ -56,7 +56,7 @@ struct SectionReader {
   mutating func skip(_ key: String) { known.append(key) }
 
   /// Takes the node of a key that has a value; an empty one means the default.
-  private mutating func node(_ key: String) -> Node? {
+  private mutating func node(_ key: String) -> YAMLNode? {
     known.append(key)
     report.keys.append(fullKey(key))
     guard let node = mapping?[key], !node.isEmptyScalar else { return nil }
@@ -160,7 +160,7 @@ struct SectionReader {
         let shown = item.scalar?.string.shortened ?? item.kind
         report.add(
           "'\(shown)' is not allowed or given twice; allowed: a list of \(allowed)", key: fullKey(key),
-          line: item.mark?.line)
+          line: item.mark.line)
         return
       }
       values.append(scalar.string)
@@ -175,8 +175,8 @@ struct SectionReader {
     }
     var values: [String: String] = [:]
     for (name, value) in mapping {
-      guard let name = name.scalar?.string, let text = value.scalar?.string else {
-        report.add("allowed: names with text values", key: fullKey(key), line: value.mark?.line)
+      guard let name = name.string, let text = value.string else {
+        report.add("allowed: names with text values", key: fullKey(key), line: value.mark.line)
         return
       }
       values[name] = text
@@ -186,14 +186,14 @@ struct SectionReader {
 
   /// A misspelt key must not be a setting ignored.
   func refuseUnknownKeys() {
-    for (key, value) in mapping ?? [:] {
+    for key in mapping?.keys ?? [] {
       let name = key.scalar?.string ?? key.kind
       guard key.scalar == nil || !known.contains(name) else { continue }
       let nearest = nearestNames(to: name, in: known)
       let hint =
         nearest.isEmpty
         ? "known here: \(known.joined(separator: ", "))" : "did you mean \(nearest.joined(separator: " or "))?"
-      report.add("unknown key; \(hint)", key: fullKey(name.shortened), line: key.mark?.line ?? value.mark?.line)
+      report.add("unknown key; \(hint)", key: fullKey(name.shortened), line: key.mark.line)
     }
   }
 }
@@ -203,10 +203,10 @@ func isAbsolutePath(_ text: String) -> Bool {
     && !text.split(separator: "/").contains { $0 == ".." || $0 == "." }
 }
 
-extension Node {
+extension YAMLNode {
   /// `key:` with nothing after it, `~` and `null`.
   fileprivate var isEmptyScalar: Bool {
-    guard case .scalar(let scalar) = self, scalar.style == .any || scalar.style == .plain else { return false }
+    guard case .scalar(let scalar) = self, scalar.isPlain else { return false }
     return scalar.string.isEmpty || scalar.string == "~" || scalar.string == "null"
   }
 
@@ -215,7 +215,6 @@ extension Node {
     case .scalar: "a single value"
     case .mapping: "a section of keys"
     case .sequence: "a list"
-    case .alias: "an alias"
     }
   }
 }

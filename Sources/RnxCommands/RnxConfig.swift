@@ -1,3 +1,5 @@
+import YAML
+
 /// `rnx-config.yml`: the nodes a client knows, each with its address and PEM.
 public struct RnxConfig: Sendable, Hashable {
   public struct Node: Sendable, Hashable {
@@ -21,40 +23,42 @@ public struct RnxConfig: Sendable, Hashable {
   /// - Throws: ``Failure`` that names the file, the key, and what is allowed.
   public init(_ text: String, path: String) throws {
     self.path = path
-    let root: YAMLText?
+    let root: YAMLNode?
     do {
-      root = try YAMLText.parse(text)
+      root = try YAMLNode.parse(text)
     } catch {
       throw Failure(
         "the configuration \(path) can't be read", why: "it is not valid YAML: \(error)",
         next: "correct it, or copy rnx-config.yml anew from the node's /opt/joblet/config")
     }
-    guard let root, case .mapping(let top) = root else {
+    guard case .mapping(let top)? = root else {
       throw RnxConfig.wrong(path, "", "must hold 'version' and 'nodes'")
     }
     try RnxConfig.refuseUnknown(top, RnxConfig.topKeys, at: "", path)
-    let version = root["version"]?.text
+    let version = top["version"]?.string
     guard version == RnxConfig.version else {
       throw RnxConfig.wrong(
         path, "version", "is \(version.map { "'\($0)'" } ?? "missing"); known here: \"\(RnxConfig.version)\"")
     }
-    guard case .mapping(let entries)? = root["nodes"], !entries.isEmpty else {
+    guard case .mapping(let entries)? = top["nodes"], !entries.isEmpty else {
       throw RnxConfig.wrong(path, "nodes", "must name at least one node, 'default' for instance")
     }
     nodes = [:]
-    for entry in entries {
-      guard !entry.key.isEmpty else { throw RnxConfig.wrong(path, "nodes", "has a node without a name") }
-      nodes[entry.key] = try RnxConfig.node(entry.value, at: "nodes.\(entry.key)", path)
+    for (key, value) in entries {
+      guard let name = key.string, !name.isEmpty else {
+        throw RnxConfig.wrong(path, "nodes", "has a node without a name")
+      }
+      nodes[name] = try RnxConfig.node(value, at: "nodes.\(name)", path)
     }
   }
 
-  private static func node(_ value: YAMLText, at place: String, _ path: String) throws -> Node {
+  private static func node(_ value: YAMLNode, at place: String, _ path: String) throws -> Node {
     guard case .mapping(let fields) = value else {
       throw wrong(path, place, "must hold \(nodeKeys.joined(separator: ", "))")
     }
     try refuseUnknown(fields, nodeKeys, at: place + ".", path)
     func text(_ key: String) throws -> String {
-      guard let text = value[key]?.text, !text.isEmpty else {
+      guard let text = fields[key]?.string, !text.isEmpty else {
         throw wrong(path, "\(place).\(key)", "is missing")
       }
       return text
@@ -95,11 +99,14 @@ public struct RnxConfig: Sendable, Hashable {
     (48...57).contains(byte) || (65...70).contains(byte) || (97...102).contains(byte)
   }
 
-  private static func refuseUnknown(_ entries: [YAMLText.Entry], _ known: [String], at place: String, _ path: String)
+  private static func refuseUnknown(_ mapping: YAMLNode.Mapping, _ known: [String], at place: String, _ path: String)
     throws
   {
-    for entry in entries where !known.contains(entry.key) {
-      throw wrong(path, place + entry.key.prefix(100), "is not known; known here: \(known.joined(separator: ", "))")
+    for key in mapping.keys {
+      let name = key.string ?? "?"
+      if !known.contains(name) {
+        throw wrong(path, place + name.prefix(100), "is not known; known here: \(known.joined(separator: ", "))")
+      }
     }
   }
 

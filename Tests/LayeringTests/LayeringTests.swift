@@ -11,7 +11,8 @@ private let mayImport: [String: Set<String>] = [
   // What everyone speaks.
   "JobletModel": [],
   "JobletWire": ["JobletModel"],
-  "JobletConfig": ["JobletModel"],
+  "YAML": ["CLibYAML"],
+  "JobletConfig": ["JobletModel", "YAML"],
   "DaemonKit": ["JobletConfig", "JobletModel", "CSystemd"],
   // The isolation worker.
   "LinuxKernel": ["CLinux"],
@@ -30,11 +31,11 @@ private let mayImport: [String: Set<String>] = [
   ],
   // The gateway.
   "Gateway": ["JobletWire", "JobletConfig", "JobletModel", "DaemonKit"],
-  "Certificates": ["JobletModel", "JobletConfig"],
+  "Certificates": ["JobletModel", "JobletConfig", "YAML"],
   // The client.
   "HTTPClient": ["CCurl", "CCurlShim"],
   "JobletClient": ["JobletModel", "HTTPClient"],
-  "RnxCommands": ["JobletClient", "HTTPClient", "JobletModel", "CLibYAML", "CCertificate"],
+  "RnxCommands": ["JobletClient", "HTTPClient", "JobletModel", "YAML", "CCertificate"],
   // The programs: composition only.
   "joblet-api": ["Gateway", "DaemonKit", "JobletConfig", "JobletModel"],
   "joblet-exec": ["Worker", "DaemonKit", "JobletConfig", "JobletModel"],
