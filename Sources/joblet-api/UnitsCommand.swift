@@ -8,7 +8,10 @@ struct UnitsCommand: ParsableCommand {
   static let configuration = CommandConfiguration(
     commandName: "units",
     abstract: "Write the units' drop-ins from the configuration, and print those that changed.",
-    discussion: "Afterwards: systemctl daemon-reload && systemctl restart joblet. contrib/install does all of it.")
+    discussion: """
+      Afterwards: systemctl daemon-reload && systemctl stop joblet && systemctl start joblet (a restart keeps the sockets \
+      as they are). contrib/install does all of it.
+      """)
 
   @Option(help: ArgumentHelp(stringLiteral: DaemonOptions.configHelp)) var config: String?
   @Option(help: "Where the drop-ins go.") var directory = "/etc/systemd/system"

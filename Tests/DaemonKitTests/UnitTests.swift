@@ -40,6 +40,18 @@ import Testing
     }
   }
 
+  @Test func `a restart of the whole keeps the sockets, a stop closes them`() throws {
+    let sockets = try FileManager.default.contentsOfDirectory(atPath: "\(project)/units").filter {
+      $0.hasSuffix(".socket")
+    }
+    let stopped = try unit("joblet.service").split(separator: "\n").filter { $0.hasPrefix("PropagatesStopTo=") }
+    #expect(sockets.count == 5 && stopped.count == 1)
+    for socket in sockets {
+      #expect(try !unit(socket).contains("PartOf="), "\(socket)")
+      #expect(stopped.allSatisfy { $0.contains(socket) }, "\(socket)")
+    }
+  }
+
   @Test func `the worker's unit sets nothing that jobs inherit`() throws {
     let settings = try unit("joblet-exec.service").split(separator: "\n").filter { !$0.hasPrefix("#") }
     let harmful = [
