@@ -11,6 +11,7 @@ let nio: Target.Dependency = .product(name: "NIOCore", package: "swift-nio")
 let nioPosix: Target.Dependency = .product(name: "NIOPosix", package: "swift-nio")
 let logging: Target.Dependency = .product(name: "Logging", package: "swift-log")
 let x509: Target.Dependency = .product(name: "X509", package: "swift-certificates")
+let asn1: Target.Dependency = .product(name: "SwiftASN1", package: "swift-asn1")
 let crypto: Target.Dependency = .product(name: "Crypto", package: "swift-crypto")
 let arguments: Target.Dependency = .product(name: "ArgumentParser", package: "swift-argument-parser")
 let lifecycle: Target.Dependency = .product(name: "ServiceLifecycle", package: "swift-service-lifecycle")
@@ -76,6 +77,8 @@ let package = Package(
     .package(url: "https://github.com/apple/swift-http-types.git", from: "1.8.0"),
     .package(url: "https://github.com/apple/swift-certificates.git", from: "1.21.1"),
     .package(url: "https://github.com/apple/swift-crypto.git", from: "4.5.2"),
+    // Comes with swift-certificates anyway; named because revocation lists are read with it.
+    .package(url: "https://github.com/apple/swift-asn1.git", from: "1.7.4"),
     .package(url: "https://github.com/apple/swift-log.git", from: "1.16.2"),
     .package(url: "https://github.com/apple/swift-argument-parser.git", from: "1.8.2"),
     .package(url: "https://github.com/swift-server/swift-service-lifecycle.git", from: "2.13.0"),
@@ -137,7 +140,7 @@ let package = Package(
     room(
       "Gateway",
       [
-        "JobletWire", "JobletModel", "JobletConfig", "DaemonKit", logging, lifecycle, nio, nioPosix, x509, crypto,
+        "JobletWire", "JobletModel", "JobletConfig", "DaemonKit", logging, lifecycle, nio, nioPosix, x509, asn1, crypto,
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -147,7 +150,7 @@ let package = Package(
         .product(name: "NIOHTTPTypesHTTP2", package: "swift-nio-extras"),
         .product(name: "HTTPTypes", package: "swift-http-types"),
       ]),
-    room("Certificates", ["JobletModel", "JobletConfig", "YAML", x509, crypto]),
+    room("Certificates", ["JobletModel", "JobletConfig", "YAML", x509, asn1, crypto]),
 
     // The client.
     room("HTTPClient", ["CCurl", "CCurlShim"]),

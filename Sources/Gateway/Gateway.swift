@@ -57,7 +57,8 @@ public struct Gateway: Service {
     let heartbeat: Duration
 
     init(
-      _ configuration: Configuration, execSocket: String, heartbeat: Duration = Gateway.heartbeat, logger: Logger
+      _ configuration: Configuration, execSocket: String, heartbeat: Duration = Gateway.heartbeat,
+      bounds: ClientBounds = ClientBounds(), logger: Logger
     ) {
       self.heartbeat = heartbeat
       exec = FramePool(path: execSocket, service: "joblet-exec")
@@ -68,7 +69,7 @@ public struct Gateway: Service {
       readiness = Readiness(view: view, persistWatch: persistWatch)
       connections = ConnectionRegistry(limit: configuration.server.maxConnections, metrics: metrics)
       ledgers = LoopLedgers(
-        LoopLedger.Bounds(), loops: MultiThreadedEventLoopGroup.singleton.makeIterator().reduce(0) { n, _ in n + 1 },
+        bounds, loops: MultiThreadedEventLoopGroup.singleton.makeIterator().reduce(0) { n, _ in n + 1 },
         metrics: metrics)
     }
   }
@@ -80,10 +81,12 @@ public struct Gateway: Service {
   ///   - address: where `api` listens, for people.
   ///   - gateTries: how often persist is tried, a second apart, before the gateway gives up.
   ///   - heartbeat: the longest silence on a stream.
+  ///   - bounds: what clients may make it hold.
   /// - Throws: ``TLSSettings/Invalid`` or ``AuditLog/Unwritable``, naming the configuration's key.
   public init(
     configuration: Configuration, api: CInt, health: CInt, execSocket: String, address: String,
-    hooks: Hooks = Hooks(), gateTries: Int = 30, heartbeat: Duration = Gateway.heartbeat, logger: Logger
+    hooks: Hooks = Hooks(), gateTries: Int = 30, heartbeat: Duration = Gateway.heartbeat,
+    bounds: ClientBounds = ClientBounds(), logger: Logger
   ) throws {
     self.configuration = configuration
     self.api = api
@@ -92,17 +95,28 @@ public struct Gateway: Service {
     self.address = address
     self.gateTries = gateTries
     self.logger = logger
-    tls = CurrentTLS(try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion))
+    let settings = try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion)
+    tls = CurrentTLS(settings)
     let auditing = configuration.security.audit
     audit = auditing.enabled ? try AuditLog(file: auditing.logFile, logger: logger) : nil
-    parts = Parts(configuration, execSocket: execSocket, heartbeat: heartbeat, logger: logger)
+    parts = Parts(configuration, execSocket: execSocket, heartbeat: heartbeat, bounds: bounds, logger: logger)
+    warnOfOldLists(settings)
   }
 
-  /// Gives new connections the certificates that the configuration names now. Open ones keep theirs.
+  private func warnOfOldLists(_ settings: TLSSettings) {
+    for warning in settings.revocations.warnings() { logger.warning("\(warning)") }
+  }
+
+  /// Gives new connections the certificates that the configuration names now. Open ones keep theirs. The revocation list
+  /// holds for all of them.
   /// - Throws: ``TLSSettings/Invalid``; the old ones stay in use then.
   public func reload(_ configuration: Configuration) throws {
-    tls.replace(with: try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion))
-    logger.notice("certificates reloaded; open connections keep the old ones")
+    let settings = try TLSSettings(configuration.security, minVersion: configuration.server.tls.minVersion)
+    tls.replace(with: settings)
+    let revoked =
+      configuration.security.crl.isEmpty ? "" : "; \(settings.revocations.count) client certificates are revoked"
+    logger.notice("certificates reloaded; open connections keep the old ones\(revoked)")
+    warnOfOldLists(settings)
   }
 
   /// Every route's method, pattern and operation: what the API's document must describe.
@@ -154,6 +168,7 @@ public struct Gateway: Service {
       let apiChannel = try await listener(apiDispatcher, api, tls: tls, group, executors).start()
       hooks.ready(sentence)
       tasks.addTask { try await reportStatus() }
+      tasks.addTask { try await closeUnwelcome() }
       tasks.addTask { await untilShutdown() }
       // The first to return is the shutdown: the others run for ever or throw.
       defer { tasks.cancelAll() }
@@ -221,6 +236,19 @@ public struct Gateway: Service {
       let now = sentence
       if now != last { hooks.status(now) }
       last = now
+    }
+  }
+
+  /// A client whose certificate has run out or was revoked gets nothing more, whatever it has open.
+  private func closeUnwelcome() async throws {
+    while true {
+      // Longer than a stream takes to notice by itself and say why it ends.
+      try await Task.sleep(for: parts.heartbeat * 2)
+      let closed = parts.connections.closeUnwelcome { identity in
+        do { try tls.check(identity) } catch { return false }
+        return true
+      }
+      if closed > 0 { logger.notice("closed \(closed) connections of clients whose certificate is no longer valid") }
     }
   }
 

@@ -5,6 +5,9 @@ import Synchronization
 final class ConnectionRegistry: Sendable {
   private struct State {
     var channels: [ObjectIdentifier: any Channel] = [:]
+    var peers: [ObjectIdentifier: PeerIdentity] = [:]
+    /// Connections whose client was not welcome any more when they were last looked at.
+    var unwelcome: Set<ObjectIdentifier> = []
   }
 
   private let limit: Int
@@ -31,10 +34,36 @@ final class ConnectionRegistry: Sendable {
     metrics?.connectionOpened()
     channel.closeFuture.whenComplete { [weak self] _ in
       guard let self else { return }
-      _ = state.withLock { $0.channels.removeValue(forKey: id) }
+      state.withLock { state in
+        state.channels[id] = nil
+        state.peers[id] = nil
+        state.unwelcome.remove(id)
+      }
       metrics?.connectionClosed()
     }
     return true
+  }
+
+  /// Says who is at the other end, once that is known.
+  func identify(_ channel: any Channel, _ peer: PeerIdentity) {
+    let id = ObjectIdentifier(channel)
+    state.withLock { state in
+      if state.channels[id] != nil { state.peers[id] = peer }
+    }
+  }
+
+  /// Closes the connections whose client was not welcome last time either: their requests are refused at once and their
+  /// streams end with a word of why; what is left then is a client that does not read.
+  /// - Returns: how many were closed.
+  func closeUnwelcome(_ isWelcome: (PeerIdentity) -> Bool) -> Int {
+    let peers = state.withLock { $0.peers }
+    let unwelcome = Set(peers.filter { !isWelcome($0.value) }.keys)
+    let closing = state.withLock { state in
+      defer { state.unwelcome = unwelcome }
+      return unwelcome.intersection(state.unwelcome).compactMap { state.channels[$0] }
+    }
+    for channel in closing { channel.close(promise: nil) }
+    return closing.count
   }
 
   /// Asks every connection to end when its work is done: HTTP/2 says GOAWAY, an idle HTTP/1.1 one closes.

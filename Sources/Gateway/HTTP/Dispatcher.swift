@@ -49,7 +49,7 @@ struct Dispatcher: RequestResponder {
     if let peer = call.context.connection.peer {
       let identity = try peer.get()
       call.context.caller = Caller(name: identity.name, role: identity.role, requestID: call.context.requestID)
-      try identity.checkExpiry()
+      _ = try call.context.connection.identity()
     }
     let request = call.context.request
     call.context.target = try RequestTarget(request.path ?? "")

@@ -121,12 +121,23 @@ final class ExchangeHandler: ChannelDuplexHandler {
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
-    if info.version == .http1, current == nil, isUnreadable(error) {
-      refuseUnreadable(context)
-    } else {
+    guard info.version == .http1, isUnreadable(error) else { return end(error, context) }
+    if let exchange = current {
+      // What can't be read comes after a request that is whole: that one gets its answer, which is the connection's last.
+      if exchange.isRequestWhole {
+        exchange.isKeepAlive = false
+        deferred = nil
+        return account()
+      }
+      if exchange.isHeadSent { return end(error, context) }
       finish(error)
-      context.close(promise: nil)
     }
+    refuseUnreadable(context)
+  }
+
+  private func end(_ error: any Error, _ context: ChannelHandlerContext) {
+    finish(error)
+    context.close(promise: nil)
   }
 
   private func isUnreadable(_ error: any Error) -> Bool {
@@ -231,6 +242,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
     // The promise goes with the last part: when that is out, all is.
     let hasBody = (parts.body?.readableBytes ?? 0) > 0 && !exchange.isHead
     if let head = parts.head {
+      exchange.isHeadSent = true
       let isLast = !hasBody && !parts.isEnd
       context.write(wrapOutboundOut(.head(prepare(head, exchange))), promise: isLast ? promise : nil)
     }
@@ -390,6 +402,7 @@ private final class Exchange {
   /// Nobody will read the rest of the body.
   var isDiscarding = false
   var isRequestWhole = false
+  var isHeadSent = false
   var isResponseEnded = false
 
   init(id: UInt64, request: HTTPRequest, isKeepAlive: Bool) {

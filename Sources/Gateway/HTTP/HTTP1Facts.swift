@@ -26,13 +26,21 @@ final class HTTP1Facts: ChannelDuplexHandler {
 
   private let exchanges: ExchangeHandler
   private var version = HTTPVersion.http1_1
+  private var isRefused = false
 
   init(_ exchanges: ExchangeHandler) { self.exchanges = exchanges }
 
   private static func isOld(_ version: HTTPVersion) -> Bool { (version.major, version.minor) < (1, 1) }
 
   func channelRead(context: ChannelHandlerContext, data: NIOAny) {
+    guard !isRefused else { return }
     if case .head(let head) = unwrapInboundIn(data) {
+      // RFC 9112, section 3.2. Two names of hosts are how a proxy and a server come to see two requests in one.
+      let hosts = head.headers[canonicalForm: "host"].count
+      guard hosts == 1 || hosts == 0 && HTTP1Facts.isOld(head.version) else {
+        isRefused = true
+        return context.fireErrorCaught(HTTPParserError.invalidHeaderToken)
+      }
       version = head.version
       // An HTTP/1.0 client knows no chunks: the body's end is the connection's.
       exchanges.isKeepAlive = head.isKeepAlive && !HTTP1Facts.isOld(head.version)

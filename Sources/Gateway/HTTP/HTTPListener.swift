@@ -68,7 +68,15 @@ struct HTTPListener: Sendable {
   private func setUp(_ channel: any Channel, negotiated: ALPNResult) throws {
     let certificate = try channel.pipeline.syncOperations.nioSSL_peerCertificate()
     var info = ConnectionInfo(
-      version: .http1, peer: identity(certificate), remote: remoteName(channel.remoteAddress))
+      version: .http1, peer: identity(certificate), remote: remoteName(channel.remoteAddress), tls: tls)
+    if case .success(let identity) = info.peer {
+      registry.identify(channel, identity)
+      // It is told in the answer to its first request, as one without a role is; the journal says it now.
+      do { _ = try info.identity() } catch {
+        metrics.connectionRefused("certificate")
+        logger.info("a connection from \(info.remote) gets no answers: \(error.detail)")
+      }
+    }
     if case .negotiated("h2") = negotiated {
       info.version = .http2
       try setUpHTTP2(channel, info)
@@ -139,7 +147,7 @@ struct HTTPListener: Sendable {
 
   private static let pingInterval = TimeAmount.seconds(60)
   private static let pingTimeout = TimeAmount.seconds(20)
-  /// A peer that was asked to go has so long to answer.
+  /// A peer that was asked to go has so long to answer, or as long as it may be idle.
   private static let grace = TimeAmount.seconds(10)
 
   private func setUpHTTP2(_ channel: any Channel, _ info: ConnectionInfo) throws {
@@ -153,7 +161,7 @@ struct HTTPListener: Sendable {
     let watch = HTTP2Guard(
       .init(
         silence: HTTPListener.pingInterval + HTTPListener.pingTimeout + HTTPListener.grace,
-        idle: idle + HTTPListener.grace))
+        idle: idle + min(idle, HTTPListener.grace)))
     let pipeline = channel.pipeline.syncOperations
     try pipeline.addHandler(watch)
     let share = NIOLoopBound(LoopLedger.Connection(), eventLoop: channel.eventLoop)

@@ -1,5 +1,30 @@
+import JobletModel
 import NIOCore
 import Synchronization
+
+/// What clients may make the gateway hold in memory, in bytes.
+public struct ClientBounds: Sendable {
+  /// Of replies that stand still because their clients don't read, on all connections.
+  public var unsent = 64 << 20
+  /// Of such replies on one connection.
+  public var unsentPerConnection = 8 << 20
+  /// Of request bodies that are not whole yet, on all connections.
+  public var bodies = 64 << 20
+  /// Of such bodies on one connection.
+  public var bodiesPerConnection = 8 << 20
+  /// A reply that leaves sooner does not stand still.
+  public var patience: Duration = .seconds(1)
+
+  public init() {}
+
+  /// A loop's part of what is for all connections.
+  fileprivate func divided(by loops: Int) -> ClientBounds {
+    var part = self
+    part.unsent /= max(loops, 1)
+    part.bodies /= max(loops, 1)
+    return part
+  }
+}
 
 /// What clients make one event loop hold: replies they don't take, and bodies they have not finished. Every response has one
 /// batch in flight and every body its limit; this bounds the sum, for a connection has a hundred streams and there are ten
@@ -8,26 +33,6 @@ import Synchronization
 /// A reply is dropped only where a bound is passed, and then the one that has stood still for longest: whoever reads keeps
 /// being served, and a follower comes again by `Last-Event-ID` and loses nothing.
 final class LoopLedger {
-  /// In bytes, but for `patience`.
-  struct Bounds: Sendable {
-    /// Of replies that stand still, on all connections.
-    var unsent = 64 << 20
-    var unsentPerConnection = 8 << 20
-    /// Of bodies that are not whole yet, on all connections.
-    var bodies = 64 << 20
-    var bodiesPerConnection = 8 << 20
-    /// A reply that leaves sooner does not stand still.
-    var patience = TimeAmount.seconds(1)
-
-    /// A loop's part of what is for all connections.
-    fileprivate func divided(by loops: Int) -> Bounds {
-      var part = self
-      part.unsent /= max(loops, 1)
-      part.bodies /= max(loops, 1)
-      return part
-    }
-  }
-
   /// One connection's part: shared by its streams.
   final class Connection {
     fileprivate(set) var unsent = 0
@@ -41,16 +46,18 @@ final class LoopLedger {
     let since: NIODeadline
   }
 
-  private let bounds: Bounds
+  private let bounds: ClientBounds
   private let loop: any EventLoop
   private let metrics: GatewayMetrics?
   private var stalled: [ObjectIdentifier: Entry] = [:]
   private var unsent = 0
   private var bodies = 0
   private var timer: Scheduled<Void>?
+  private let patience: TimeAmount
 
-  fileprivate init(_ bounds: Bounds, _ loop: any EventLoop, metrics: GatewayMetrics?) {
+  fileprivate init(_ bounds: ClientBounds, _ loop: any EventLoop, metrics: GatewayMetrics?) {
     self.bounds = bounds
+    patience = .nanoseconds(bounds.patience.nanoseconds)
     self.loop = loop
     self.metrics = metrics
   }
@@ -76,7 +83,7 @@ final class LoopLedger {
   private func scheduleLook() {
     guard timer == nil else { return }
     let bound = NIOLoopBound(self, eventLoop: loop)
-    timer = loop.scheduleTask(in: bounds.patience) { bound.value.look() }
+    timer = loop.scheduleTask(in: patience) { bound.value.look() }
   }
 
   private func look() {
@@ -84,7 +91,7 @@ final class LoopLedger {
     let now = NIODeadline.now()
     let connectionBound = bounds.unsentPerConnection
     if unsent > bounds.unsent || stalled.values.contains(where: { $0.connection.unsent > connectionBound }) {
-      let longest = stalled.values.filter { now - $0.since >= bounds.patience }.sorted { $0.since < $1.since }
+      let longest = stalled.values.filter { now - $0.since >= patience }.sorted { $0.since < $1.since }
       for entry in longest where unsent > bounds.unsent || entry.connection.unsent > connectionBound {
         leaves(entry.handler)
         metrics?.replyDropped()
@@ -110,11 +117,11 @@ final class LoopLedger {
 
 /// One ledger a loop, made when the loop gets its first connection.
 final class LoopLedgers: Sendable {
-  private let bounds: LoopLedger.Bounds
+  private let bounds: ClientBounds
   private let metrics: GatewayMetrics?
   private let byLoop = Mutex<[ObjectIdentifier: NIOLoopBound<LoopLedger>]>([:])
 
-  init(_ bounds: LoopLedger.Bounds, loops: Int, metrics: GatewayMetrics?) {
+  init(_ bounds: ClientBounds, loops: Int, metrics: GatewayMetrics?) {
     self.bounds = bounds.divided(by: loops)
     self.metrics = metrics
   }

@@ -10,6 +10,8 @@ public struct PeerIdentity: Sendable, Hashable {
   /// From the subject's organisational unit.
   public var role: Role
   public var notAfter: Timestamp
+  /// What a revocation list knows it by; nil where there was no certificate.
+  var certificate: CertificateName?
 
   public init(name: String, role: Role, notAfter: Timestamp) {
     self.name = name
@@ -44,6 +46,7 @@ public struct PeerIdentity: Sendable, Hashable {
     let (nanoseconds, isBeyond) = seconds.multipliedReportingOverflow(by: 1_000_000_000)
     self.init(
       name: name, role: role, notAfter: Timestamp(nanoseconds: isBeyond ? (seconds < 0 ? .min : .max) : nanoseconds))
+    self.certificate = CertificateName(issuer: certificate.issuer, serial: certificate.serialNumber)
   }
 
   /// - Throws: a ``Problem`` once the certificate is past its time: a connection may outlive what it was opened with.

@@ -14,6 +14,17 @@ struct ConnectionInfo: Sendable {
   /// listener, whose routes ask for nobody.
   var peer: Result<PeerIdentity, Problem>?
   var remote: String
+  /// Knows which certificates are no longer taken.
+  var tls: CurrentTLS?
+
+  /// Who is at the other end, if they may still be; nil on the health listener. To be asked for each request, and now and
+  /// then on a stream.
+  /// - Throws: ``JobletModel/Problem`` `unauthenticated`: no role, expired, revoked.
+  func identity() throws(Problem) -> PeerIdentity? {
+    guard let identity = try peer?.get() else { return nil }
+    if let tls { try tls.check(identity) } else { try identity.checkExpiry() }
+    return identity
+  }
 }
 
 /// One request, as a route sees it.

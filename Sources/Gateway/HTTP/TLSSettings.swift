@@ -6,6 +6,8 @@ import Synchronization
 /// The server's TLS: its certificate, and the authority whose client certificates it takes.
 public struct TLSSettings: Sendable {
   let context: NIOSSLContext
+  /// Client certificates of the authority that are not taken any more.
+  let revocations: Revocations
 
   /// Why the gateway can't serve TLS; names the configuration's key.
   public struct Invalid: Error, CustomStringConvertible {
@@ -16,6 +18,7 @@ public struct TLSSettings: Sendable {
   public init(_ security: Configuration.Security, minVersion: String) throws {
     let chain = try TLSSettings.certificates("security.serverCert", security.serverCert)
     let authorities = try TLSSettings.certificates("security.caCert", security.caCert)
+    revocations = try Revocations(security.crl, authorities: authorities)
     var tls = TLSConfiguration.makeServerConfiguration(
       certificateChain: chain.map { .certificate($0) },
       privateKey: .privateKey(try TLSSettings.key("security.serverKey", security.serverKey)))
@@ -27,7 +30,7 @@ public struct TLSSettings: Sendable {
     tls.applicationProtocols = ["h2", "http/1.1"]
     // A resumed session skips the verification of the certificate. It can resume only what this very context has
     // verified (its ticket keys are its own and die with it, so a reload ends them), the certificate comes back with the
-    // session, and every request looks at its expiry again.
+    // session, and every connection and request looks at its expiry and at the revocation list again.
     do {
       context = try NIOSSLContext(configuration: tls)
     } catch {
@@ -81,4 +84,15 @@ final class CurrentTLS: Sendable {
   var context: NIOSSLContext { settings.withLock { $0.context } }
 
   func replace(with new: TLSSettings) { settings.withLock { $0 = new } }
+
+  /// Looks again at a caller whose certificate TLS has verified: a connection may outlive what it was opened with.
+  /// - Throws: a ``JobletModel/Problem`` `unauthenticated` once the certificate is past its time or revoked.
+  func check(_ identity: PeerIdentity, now: Timestamp = .now()) throws(Problem) {
+    try identity.checkExpiry(now: now)
+    guard let certificate = identity.certificate,
+      let time = settings.withLock({ $0.revocations }).time(of: certificate)
+    else { return }
+    throw Problem(
+      .unauthenticated, "the client certificate of '\(identity.name.prefix(80))' was revoked at \(time); get a new one")
+  }
 }

@@ -21,7 +21,7 @@ struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
   let parameters: Formatter.Parameters
   let source: StreamSource
   let requestID: String
-  /// Refuses once the client's certificate is past its time.
+  /// Refuses once the client's certificate is past its time or revoked.
   let checkCaller: @Sendable () throws -> Void
 
   /// Sends the records until their end, or until the gateway stops: then the client is told to come again.
@@ -368,7 +368,13 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     let now = ContinuousClock.now
     // By its own clock: a busy stream has no heartbeats, and its client's certificate ends all the same.
     if now - lastCheck >= heartbeat - Bounds.slack {
-      try follower.checkCaller()
+      do {
+        try follower.checkCaller()
+      } catch let problem as Problem {
+        formatter.format.problem(problem, requestID: follower.requestID, &formatter.out)
+        try await flush()
+        throw problem
+      }
       lastCheck = now
     }
     guard now - lastWrite >= heartbeat - Bounds.slack else { return }
