@@ -200,10 +200,12 @@ let package = Package(
 
     // Benchmarks: a program a figure; `contrib/bench` builds and runs them.
     .target(
-      name: "CBenchmark", dependencies: ["CCurl"], path: "Tests/Benchmarks/CBenchmark"),
+      name: "CBenchmark", dependencies: ["CCurl"], path: "Tests/Benchmarks/CBenchmark",
+      linkerSettings: [.linkedLibrary("ssl"), .linkedLibrary("crypto")]),
     .target(
       name: "BenchmarkKit", dependencies: ["CBenchmark"], path: "Tests/Benchmarks/BenchmarkKit", swiftSettings: strict),
     benchmark("isolation", ["BenchmarkKit", "CBenchmark", "Sandbox", "CSeccomp"]),
+    benchmark("gateway", ["BenchmarkKit", "CBenchmark"]),
     benchmark("ingest", ["BenchmarkKit"]),
     benchmark("stalled", ["BenchmarkKit"]),
     benchmark("persist", ["BenchmarkKit", "JobletWire", "JobletModel"]),

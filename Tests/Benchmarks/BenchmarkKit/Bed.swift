@@ -126,6 +126,13 @@ public final class Bed {
       key: "\(directory)/config/client.key")
   }
 
+  /// Many clients on connections of their own.
+  public var clients: Clients {
+    Clients(
+      port: ports.api, ca: "\(directory)/config/ca.pem", certificate: "\(directory)/config/client.pem",
+      key: "\(directory)/config/client.key")
+  }
+
   public var base: String { "https://127.0.0.1:\(ports.api)" }
 
   /// curl's arguments for the same client.
@@ -242,7 +249,7 @@ public final class Bed {
   }
 
   /// A TCP port nobody listens on at this moment.
-  private static func freePort() throws -> Int {
+  public static func freePort() throws -> Int {
     let probe = socket(AF_INET, Int32(SOCK_STREAM.rawValue), 0)
     guard probe >= 0 else { throw BenchmarkError("socket: errno \(errno)") }
     defer { close(probe) }
