@@ -6,7 +6,10 @@ public struct ServiceManager: Sendable {
   public init() {}
 
   /// The daemon serves: `READY=1`, with the sentence `systemctl status` shows. Also ends a reload.
-  public func ready(_ status: String) { send("READY=1\nSTATUS=\(ServiceManager.oneLine(status))") }
+  public func ready(_ status: String) {
+    send("READY=1\nSTATUS=\(ServiceManager.oneLine(status))")
+    ProgramText.release()
+  }
 
   /// The sentence `systemctl status` shows: what the daemon does now, for a person.
   public func status(_ status: String) { send("STATUS=\(ServiceManager.oneLine(status))") }

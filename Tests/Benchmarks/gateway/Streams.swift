@@ -55,7 +55,9 @@ func measureFollowers(_ bed: Bed, _ options: Options) throws {
   _ = try live.read(seconds: 3)
   let after = try live.read(seconds: Double(options.seconds))
   let peak = try Memory.peak(of: bed.api.pid)
-  guard before.count > 0, after.slowest > 0 else { throw BenchmarkError("a follower got nothing") }
+  guard before.count > 0, after.slowest > 0 else {
+    throw BenchmarkError("a follower got nothing: \(before), then \(after)")
+  }
   func perSecond(_ load: benchmark_load) -> Double { Double(load.count) / load.seconds }
   let limit = "\(options.stalled) of \(options.followers) stalled"
   var rss = Figure("followers_1000_rss", peak, "MiB", count: options.followers)
