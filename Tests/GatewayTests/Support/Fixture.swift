@@ -56,7 +56,7 @@ struct Fixture: Sendable {
   /// - Parameters:
   ///   - configure: changes the configuration before the start.
   static func run(
-    withExec: Bool = true, heartbeat: Duration = Gateway.heartbeat,
+    withExec: Bool = true, heartbeat: Duration = Gateway.heartbeat, bounds: ClientBounds = ClientBounds(),
     _ configure: (inout Configuration, String) -> Void = { _, _ in },
     _ body: @Sendable @escaping (Fixture) async throws -> Void
   ) async throws {
@@ -79,7 +79,7 @@ struct Fixture: Sendable {
     let gateway = try Gateway(
       configuration: configuration, api: api, health: health, execSocket: directory + "/exec",
       address: "127.0.0.1:\(port)", hooks: .init(ready: { ready.yield($0) }), heartbeat: heartbeat,
-      logger: logger)
+      bounds: bounds, logger: logger)
     let group = ServiceGroup(
       configuration: .init(services: [gateway], gracefulShutdownSignals: [], logger: logger))
     let fixture = Fixture(

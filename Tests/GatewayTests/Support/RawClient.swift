@@ -8,9 +8,9 @@ import NIOSSL
 struct RawClient: Sendable {
   let channel: NIOAsyncChannel<ByteBuffer, ByteBuffer>
 
-  /// Connects with a role's certificate, does the handshake for HTTP/1.1, runs `body`, closes.
+  /// Connects with a role's certificate, does the handshake for one of `protocols`, runs `body`, closes.
   static func run<Result: Sendable>(
-    _ fixture: Fixture, role: Role = .admin,
+    _ fixture: Fixture, role: Role = .admin, protocols: [String] = ["http/1.1"],
     _ body:
       @Sendable (
         inout NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator, NIOAsyncChannelOutboundWriter<ByteBuffer>
@@ -25,7 +25,7 @@ struct RawClient: Sendable {
       .certificate($0)
     }
     tls.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: Array((identity?.keyPEM ?? "").utf8), format: .pem))
-    tls.applicationProtocols = ["http/1.1"]
+    tls.applicationProtocols = protocols
     let context = try NIOSSLContext(configuration: tls)
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .connect(host: "127.0.0.1", port: fixture.port) { channel in
