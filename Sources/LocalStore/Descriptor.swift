@@ -1,3 +1,4 @@
+import CGNU
 import Glibc
 
 /// Why the local store could not do what it was asked.
@@ -130,6 +131,18 @@ final class Descriptor: Sendable {
   func sync() throws(LocalStoreError) {
     if let refusal = faults?.refusal(of: .sync, path) { throw .system(call: "fsync", path: path, errno: refusal.errno) }
     guard fsync(raw) == 0 else { throw .system(call: "fsync", path: path, errno: errno) }
+  }
+
+  /// syncfs(2): all of the file system that this is on. Errors since this was opened are told, once (Linux 5.8).
+  func syncFileSystem() throws(LocalStoreError) {
+    if let refusal = faults?.refusal(of: .sync, path) {
+      throw .system(call: "syncfs", path: path, errno: refusal.errno)
+    }
+    guard syncfs(raw) == 0 else { throw .system(call: "syncfs", path: path, errno: errno) }
+  }
+
+  func isOnFileSystem(of other: Descriptor) throws(LocalStoreError) -> Bool {
+    try status().st_dev == other.status().st_dev
   }
 }
 

@@ -170,6 +170,12 @@ struct LogFile {
     return isNew
   }
 
+  /// All that was appended is safe, and so is the directory.
+  mutating func noteSynced() {
+    unsynced = nil
+    isNew = false
+  }
+
   /// See ``LogStore/recover(_:_:logFrom:)``.
   mutating func recover(logFrom: UInt64, in directory: Descriptor?) throws(LocalStoreError) -> LogCut? {
     guard let directory, let file = try Descriptor.open(name, in: directory, flags: O_RDWR) else { return nil }

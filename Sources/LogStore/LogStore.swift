@@ -18,6 +18,10 @@ public protocol LogStore: Sendable {
   /// kernel may have dropped what it could not write. Only a replay of the log mends that.
   func sync(_ job: JobID) throws
 
+  /// Does for many jobs at once what ``sync(_:)`` does for one, where the store has a cheaper way for that many.
+  /// - Returns: true when everything is safe that was appended to them before the call; false if nothing is known: sync each.
+  func syncTogether(_ jobs: [JobID]) -> Bool
+
   /// The `seq` of the stream's last line; 0 if there is none.
   func lastSeq(_ job: JobID, _ stream: StoredStream) throws -> UInt64
 
@@ -51,6 +55,10 @@ public protocol LogStore: Sendable {
 
   /// Free bytes where the data goes; nil where that means nothing.
   func freeBytes() throws -> Int64?
+}
+
+extension LogStore {
+  public func syncTogether(_ jobs: [JobID]) -> Bool { false }
 }
 
 /// What ``LogStore/append(_:job:stream:)`` wrote.

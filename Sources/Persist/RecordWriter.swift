@@ -60,7 +60,7 @@ extension Intake {
     let missing = pending.filter { record in
       !known.contains(record.id) && page.next.map { record.id >= $0 } ?? true && query.matches(record)
     }
-    merged += try missing.map { try StoredRecord($0) }
+    merged += missing.map { StoredRecord($0) }
     merged.sort { $0.id > $1.id }
     if merged.count > query.limit {
       merged.removeSubrange(query.limit...)

@@ -11,7 +11,7 @@ enum RecordTable {
     let version = Int64(clamping: record.version)
     if let known, known[1] as Int64 >= version { return false }
     let text = ASCIIText.lowercased(record.searchText)
-    let json = try StoredRecord(record).json
+    let json = StoredRecord(record).json
     try noteSkew(record, db)
     let index = known.map { $0[2] as String } == text ? nil : try SearchIndex(record.id, db)
     if let known {

@@ -38,7 +38,7 @@ public protocol StateStore: Sendable {
 public struct StoredRecord: Hashable, Sendable {
   public var id: JobID
   public var version: UInt64
-  /// A ``JobletModel/JobRecord`` in the form the API gives: keys sorted, slashes as they are.
+  /// A ``JobletModel/JobRecord`` in the form the API gives.
   public var json: Data
 
   public init(id: JobID, version: UInt64, json: Data) {
@@ -47,10 +47,8 @@ public struct StoredRecord: Hashable, Sendable {
     self.json = json
   }
 
-  package init(_ record: JobRecord) throws {
-    let encoder = JSONEncoder()
-    encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    self.init(id: record.id, version: record.version, json: try encoder.encode(record))
+  package init(_ record: JobRecord) {
+    self.init(id: record.id, version: record.version, json: Data(record.json()))
   }
 
   func decode(from path: String) throws(StateStoreError) -> JobRecord {

@@ -2,6 +2,7 @@ import FoundationEssentials
 import JobletModel
 import JobletWire
 import Logging
+import NIOCore
 
 /// exec.sock: what the gateway may ask of this node. One request at a time on a connection; `events` takes its connection over.
 struct ExecServer: Sendable {
@@ -43,14 +44,14 @@ struct ExecServer: Sendable {
       }
       return try await audited("run", request.caller, connection) { [trace] in
         let record = try await supervisor.run(request.request, caller: request.caller, trace: trace)
-        return ([try reply(record)], record.id)
+        return ([reply(record)], record.id)
       }
     case .status:
-      return [try reply(try await supervisor.status(frame.header.job))]
+      return [reply(try await supervisor.status(frame.header.job))]
     case .stop:
       let request = try frame.decode(StopRequest.self)
       return try await audited("stop", request.caller, connection, job: request.job) {
-        ([try reply(try await supervisor.stop(request))], request.job)
+        ([reply(try await supervisor.stop(request))], request.job)
       }
     case .pause, .resume:
       let caller = try frame.decode(Caller.self)
@@ -58,7 +59,7 @@ struct ExecServer: Sendable {
       let isPause = frame.header.type == .pause
       return try await audited(isPause ? "pause" : "resume", caller, connection, job: job) {
         let record = isPause ? try await supervisor.pause(job) : try await supervisor.resume(job)
-        return ([try reply(record)], job)
+        return ([reply(record)], job)
       }
     case .deleteJob:
       let caller = try frame.decode(Caller.self)
@@ -79,8 +80,8 @@ struct ExecServer: Sendable {
     }
   }
 
-  private func reply(_ record: JobRecord) throws -> Frame {
-    try Frame(FrameHeader(.record, job: record.id, seq: record.version), json: record)
+  private func reply(_ record: JobRecord) -> Frame {
+    Frame(FrameHeader(.record, job: record.id, seq: record.version), payload: ByteBuffer(bytes: record.json()))
   }
 
   private func output(_ request: OutputRequest) async throws -> [Frame] {
@@ -134,7 +135,7 @@ struct ExecServer: Sendable {
           if let frame = try await connection.next() { throw FrameError.unexpected(frame.header.type) }
         }
         group.addTask {
-          let snapshot = try await supervisor.takeChanges(number).map(reply)
+          let snapshot = await supervisor.takeChanges(number).map(reply)
           try await connection.send(snapshot + [Frame(FrameHeader(.done))])
           while true {
             try await connection.send(try await supervisor.changes(number).map(reply))

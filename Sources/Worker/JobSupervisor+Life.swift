@@ -247,17 +247,15 @@ extension JobSupervisor {
   }
 
   /// Changes a job's record in its state directory alone; ``publish(_:_:)`` follows.
-  /// - Returns: the record, encoded; nil if it can't be.
-  func save(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) -> [UInt8]? {
+  /// - Returns: the record's JSON.
+  func save(_ job: SupervisedJob, _ body: (inout JobRecord) -> Void) -> [UInt8] {
     body(&job.record)
     job.record.version += 1
-    var encoded: [UInt8]?
+    let encoded = job.record.json()
     do {
-      let bytes = Array(try JSONEncoder().encode(job.record))
-      encoded = bytes
       // Before anyone hears of it: a joblet-exec killed in between would give the same version to another change, and persist
       // takes a version only once.
-      try job.directory.saveRecord(bytes)
+      try job.directory.saveRecord(encoded)
     } catch {
       logger.error(
         "a job's record could not be saved; a restart of joblet-exec would see an older one",
@@ -267,15 +265,10 @@ extension JobSupervisor {
   }
 
   /// Hands the record to persist and to whoever listens.
-  /// - Parameter encoded: the record, where it was encoded already.
+  /// - Parameter encoded: the record's JSON, where it is at hand.
   func publish(_ job: SupervisedJob, _ encoded: [UInt8]? = nil) {
-    do {
-      let encoded = try encoded ?? Array(try JSONEncoder().encode(job.record))
-      job.feed.setRecord(encoded, version: job.record.version, isFinal: job.record.status.isEnded)
-      link.wake(job.feed)
-    } catch {
-      logger.critical("a job's record can't be encoded", metadata: ["job": "\(job.id)", "error": "\(error)"])
-    }
+    job.feed.setRecord(encoded ?? job.record.json(), version: job.record.version, isFinal: job.record.status.isEnded)
+    link.wake(job.feed)
     for subscription in subscriptions.values { subscription.note(job.id) }
     noteStatus()
   }

@@ -53,11 +53,11 @@ extension JobSupervisor {
   /// Makes the state directory and, for a job that starts now, launches it with the same stroke.
   private func prepare(_ job: SupervisedJob, start: Bool) async throws -> LaunchOutcome? {
     if start {
-      let order = try order(job, isThere: false)
+      let order = order(job, isThere: false)
       return try await launching.run { [launcher] in try launcher.launch(order) }
     }
     let (directory, request, isLive) = (job.directory, job.request, job.isLive)
-    let encoded = Array(try JSONEncoder().encode(job.record))
+    let encoded = job.record.json()
     try await admitting.run { try directory.create(request: request, record: encoded, isLive: isLive) }
     return nil
   }

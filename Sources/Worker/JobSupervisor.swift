@@ -160,32 +160,28 @@ package actor JobSupervisor {
     }
     if job.record.status == .queued { change(job) { $0.status = .initializing } }
     let id = job.id
-    do {
-      let order = try order(job, isThere: true)
-      launching.submit { [self] in
-        let outcome: LaunchOutcome
-        do {
-          outcome = try launcher.launch(order)
-        } catch {
-          outcome = LaunchOutcome(problem: SetupProblem(step: "state directory", message: "\(error)"))
-        }
-        loop.post { self.assumeIsolated { $0.launched(id, outcome) } }
+    let order = order(job, isThere: true)
+    launching.submit { [self] in
+      let outcome: LaunchOutcome
+      do {
+        outcome = try launcher.launch(order)
+      } catch {
+        outcome = LaunchOutcome(problem: SetupProblem(step: "state directory", message: "\(error)"))
       }
-    } catch {
-      launched(job, LaunchOutcome(problem: SetupProblem(step: "record", message: "\(error)")))
+      loop.post { self.assumeIsolated { $0.launched(id, outcome) } }
     }
   }
 
   /// What a launch needs to know of a job.
   /// - Parameter isThere: the job has a state directory already.
-  func order(_ job: SupervisedJob, isThere: Bool) throws -> JobLauncher.Order {
+  func order(_ job: SupervisedJob, isThere: Bool) -> JobLauncher.Order {
     // `started` is written with the launch, and not once more at the go: a record that says so and a ring without the go mean
     // the same as one that says `initializing`. Nobody is told before the go.
     var record = job.record
     record.status = .running
     record.startedAt = .now()
     record.version += 1
-    let encoded = Array(try JSONEncoder().encode(record))
+    let encoded = record.json()
     job.started = SupervisedJob.StartedRecord(record: record, encoded: encoded)
     // One that can't be held any more: the job was admitted by an exec that saw another disk.
     let limits = Result { () throws(SetupProblem) in try settings.limits.cgroupLimits(job.request.limits) }
@@ -268,7 +264,7 @@ package actor JobSupervisor {
     // `started` is in the state directory before the go; to persist it goes after it: until persist acknowledges it, the record
     // is kept here and sent again on every connection, so only the loss of the whole host's memory can lose it, and that loses
     // the job too.
-    var encoded: [UInt8]?
+    let encoded: [UInt8]
     if let started = job.started, started.record.version == job.record.version + 1 {
       job.record = started.record
       encoded = started.encoded

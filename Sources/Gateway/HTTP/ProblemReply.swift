@@ -46,6 +46,14 @@ enum JSONText {
     return buffer
   }
 
+  static func encode(_ record: JobRecord) -> ByteBuffer {
+    var buffer = encodeFragment(record)
+    buffer.writeStaticString("\n")
+    return buffer
+  }
+
+  static func encodeFragment(_ record: JobRecord) -> ByteBuffer { ByteBuffer(bytes: record.json()) }
+
   /// Without the newline, to stand inside other JSON.
   static func encodeFragment(_ value: some Encodable) -> ByteBuffer {
     let encoder = JSONEncoder()
