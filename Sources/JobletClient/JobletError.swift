@@ -22,6 +22,19 @@ public enum JobletError: Error, Sendable, Hashable, CustomStringConvertible {
     public var retryAfter: Int?
     /// By which the node's journal knows the request.
     public var requestID: String?
+
+    package init(
+      status: Int, kind: Problem.Kind? = nil, title: String = "", detail: String = "", field: String? = nil,
+      retryAfter: Int? = nil, requestID: String? = nil
+    ) {
+      self.status = status
+      self.kind = kind
+      self.title = title
+      self.detail = detail
+      self.field = field
+      self.retryAfter = retryAfter
+      self.requestID = requestID
+    }
   }
 
   public var description: String {

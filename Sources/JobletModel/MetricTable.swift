@@ -40,8 +40,10 @@ public struct MetricTable: Sendable {
 
   private let columns: [Column]
 
-  /// - Parameter isAggregated: true for a column that says how many samples a row stands for.
-  public init(isAggregated: Bool = false) {
+  /// - Parameters:
+  ///   - isAggregated: true for a column that says how many samples a row stands for.
+  ///   - width: columns of a terminal; what has no room is left out, from the right. Nil leaves nothing out.
+  public init(isAggregated: Bool = false, width: Int? = nil) {
     var columns = [Column(title: "TIME", width: 20) { MetricTable.time($0.ts) }]
     if isAggregated { columns.append(Column(title: "SAMPLES", width: 8) { $0.samples.map { "\($0)" } ?? "-" }) }
     func add(
@@ -68,6 +70,9 @@ public struct MetricTable: Sendable {
         ].compactMap(\.self)
         return parts.isEmpty ? "-" : parts.joined(separator: " ")
       })
+    if let width {
+      while columns.count > 3, columns.map(\.width).reduce(0, +) > width { columns.removeLast() }
+    }
     self.columns = columns
   }
 

@@ -11,7 +11,7 @@ public struct ConnectionOptions: ParsableArguments {
       "The client configuration.",
       discussion:
         "Without it the first of these is taken: ./rnx-config.yml, ./config/rnx-config.yml, ~/.rnx/rnx-config.yml, /etc/joblet/rnx-config.yml, /opt/joblet/config/rnx-config.yml.",
-      valueName: "file"))
+      valueName: "file"), completion: .file(extensions: ["yml"]))
   public var config: String?
 
   @Option(help: ArgumentHelp("Which of the configuration's nodes to talk to.", valueName: "name"))

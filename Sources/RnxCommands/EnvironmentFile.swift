@@ -24,12 +24,20 @@ public enum EnvironmentFile {
 
   /// Reads a file; `-` is stdin.
   static func read(_ path: String) throws -> [String: String] {
-    func failure(_ why: String) -> Failure {
-      Failure("\(path) can't be read", why: why, next: "name a file of NAME=VALUE lines")
-    }
+    try parse(text(path, next: "name a file of NAME=VALUE lines"), file: path)
+  }
+
+  /// A file's text as one value, less one newline at its end; `-` is stdin.
+  static func value(_ path: String) throws -> String {
+    let text = try text(path, next: "name a file that holds the value and nothing else")
+    return text.utf8.last == UInt8(ascii: "\n") ? String(text.unicodeScalars.dropLast()) : text
+  }
+
+  private static func text(_ path: String, next: String) throws -> String {
+    func failure(_ why: String) -> Failure { Failure("\(path) can't be read", why: why, next: next) }
     let file = path == "-" ? dup(STDIN_FILENO) : open(path, O_RDONLY | O_CLOEXEC)
     guard file >= 0 else { throw failure(String(cString: strerror(errno))) }
     defer { close(file) }
-    return try parse(TextFile.read(file, mebibytes: largestMebibytes, failure: failure), file: path)
+    return try TextFile.read(file, mebibytes: largestMebibytes, failure: failure)
   }
 }

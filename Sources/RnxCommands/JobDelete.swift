@@ -7,8 +7,8 @@ public struct JobDelete: AsyncParsableCommand {
     commandName: "delete", abstract: "Deletes ended jobs, their records and their output.")
 
   @OptionGroup public var connection: ConnectionOptions
-  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job")) public var jobs:
-    [String]
+  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job"), completion: .jobs)
+  public var jobs: [String]
 
   public init() {}
 

@@ -19,7 +19,10 @@ public struct JobLog: AsyncParsableCommand {
       """)
 
   @OptionGroup public var connection: ConnectionOptions
-  @Option(help: ArgumentHelp("Only this stream: stdout or stderr.", valueName: "stream")) public var stream: String?
+  @Option(
+    help: ArgumentHelp("Only this stream: stdout or stderr.", valueName: "stream"),
+    completion: .list(["stdout", "stderr"]))
+  public var stream: String?
   @Option(help: ArgumentHelp("Only lines that contain this text.", valueName: "text")) public var filter: String?
   @Option(help: ArgumentHelp("Only lines that this regular expression (PCRE2) matches.", valueName: "pattern"))
   public var regex: String?
@@ -27,7 +30,8 @@ public struct JobLog: AsyncParsableCommand {
   public var tail: Int?
   @OptionGroup public var options: StreamOptions
   @Flag(name: [.short, .long], help: "Print each line's time before it.") public var timestamps = false
-  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job")) public var job: String
+  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job"), completion: .jobs)
+  public var job: String
 
   public init() {}
 
@@ -62,7 +66,7 @@ public struct JobLog: AsyncParsableCommand {
     let request = try request()
     let connection = try Connection(self.connection)
     let id = try await connection.resolve(job)
-    let interrupt = request.follow ? Interrupt(message: "stopped following; the job goes on") : nil
+    let interrupt = request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
     let printer = LogPrinter(
       terminal: Terminal(), json: self.connection.json, isFollowed: request.follow, timestamps: timestamps)
     _ = try await connection.call("the output of job \(id) can't be read") {

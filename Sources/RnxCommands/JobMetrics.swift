@@ -8,7 +8,7 @@ public struct JobMetrics: AsyncParsableCommand {
     commandName: "metrics", abstract: "Shows what a job used: CPU, memory, disk, network.",
     discussion: """
       A row is a sample; CPU is percent of one core since the sample before, counters count from the job's start, and a dash
-      is what was not measured. With --json the stored lines are printed as they are, with everything that was measured.
+      is what was not measured. On a terminal a chart of CPU and memory follows. With --json the stored lines are printed as they are, with everything that was measured.
 
       rnx exits with 0 when all that was asked for is printed, however the job ended; with 125 when it can't be; and with 130
       after Ctrl-C while following, which leaves the job alone.
@@ -20,11 +20,14 @@ public struct JobMetrics: AsyncParsableCommand {
 
   @OptionGroup public var connection: ConnectionOptions
   @OptionGroup public var options: StreamOptions
-  @Option(help: ArgumentHelp("One row over all samples: their avg, min, max, sum or p95.", valueName: "how"))
+  @Option(
+    help: ArgumentHelp("One row over all samples: their avg, min, max, sum or p95.", valueName: "how"),
+    completion: .list(MetricAggregate.allCases.map(\.rawValue)))
   public var aggregate: String?
   @Option(help: ArgumentHelp("With --aggregate, a row for every interval of this length: 1m.", valueName: "time"))
   public var interval: String?
-  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job")) public var job: String
+  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job"), completion: .jobs)
+  public var job: String
 
   public init() {}
 
@@ -60,10 +63,11 @@ public struct JobMetrics: AsyncParsableCommand {
     let request = try request()
     let connection = try Connection(self.connection)
     let id = try await connection.resolve(job)
-    let interrupt = request.follow ? Interrupt(message: "stopped following; the job goes on") : nil
+    let interrupt = request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
     let printer = MetricPrinter(
       terminal: Terminal(), json: self.connection.json, isFollowed: request.follow,
-      table: MetricTable(isAggregated: request.aggregate != nil))
+      table: MetricTable(isAggregated: request.aggregate != nil, width: Terminal.width()),
+      chartWidth: request.follow ? nil : Terminal.width())
     try await connection.call("the metrics of job \(id) can't be read") {
       try await printer.print($0.metrics(id, request))
     }
@@ -77,9 +81,12 @@ struct MetricPrinter {
   var json: Bool
   var isFollowed: Bool
   var table: MetricTable
+  /// Columns for charts behind the table; nil for none.
+  var chartWidth: Int?
 
   func print(_ metrics: MetricBatches) async throws {
     var hasHeader = json
+    var charts = MetricCharts()
     for try await events in metrics {
       var out: [UInt8] = []
       for event in events {
@@ -87,6 +94,7 @@ struct MetricPrinter {
         case .record(let line):
           if !hasHeader { out += Array((table.header + "\n").utf8) }
           hasHeader = true
+          if !json, chartWidth != nil { charts.add(line.point) }
           out += json ? line.json + [0x0A] : Array((table.row(line.point) + "\n").utf8)
         case .gap(let from, let to):
           if json {
@@ -104,6 +112,9 @@ struct MetricPrinter {
         }
       }
       try await flush(&out)
+    }
+    if let chartWidth {
+      for line in charts.lines(width: chartWidth, style: .stdout()) { try await terminal.print(line) }
     }
     if !hasHeader { try await terminal.note("there are no samples") }
   }

@@ -25,7 +25,8 @@ public struct JobOptions: ParsableArguments {
   public var cpuWeight: Int?
   @Option(
     help: ArgumentHelp(
-      "The profile of system calls, the node's or a stricter one: \(SeccompProfile.allowed).", valueName: "profile"))
+      "The profile of system calls, the node's or a stricter one: \(SeccompProfile.allowed).", valueName: "profile"),
+    completion: .list(SeccompProfile.allCases.map(\.rawValue)))
   public var seccomp: String?
   @Option(help: ArgumentHelp("Processes and threads.", valueName: "count")) public var pids: Int?
   @Option(
@@ -39,10 +40,18 @@ public struct JobOptions: ParsableArguments {
       "The same for a secret, whose value is never written down. May be repeated.", valueName: "NAME=VALUE"))
   public var secretEnv: [String] = []
   @Option(
-    help: ArgumentHelp("A file of NAME=VALUE lines; --env goes over it. May be repeated.", valueName: "file"))
+    help: ArgumentHelp(
+      "A file of NAME=VALUE lines; --env goes over it; - is stdin. May be repeated.", valueName: "file"),
+    completion: .file())
   public var envFile: [String] = []
-  @Option(help: ArgumentHelp("The same for secrets. May be repeated.", valueName: "file")) public var secretEnvFile:
-    [String] = []
+  @Option(
+    help: ArgumentHelp("The same for secrets. May be repeated.", valueName: "file"), completion: .file())
+  public var secretEnvFile: [String] = []
+  @Option(
+    help: ArgumentHelp(
+      "A secret whose value is a file's text, less one newline at its end; - is stdin. May be repeated.",
+      valueName: "NAME=file"))
+  public var secretFile: [String] = []
   @Flag(help: "One pipe for stdout and stderr, which keeps the order between them.") public var merge = false
 
   public init() {}
@@ -63,10 +72,12 @@ public struct JobOptions: ParsableArguments {
     request.limits.memoryHighMB = try memoryHigh.map { try memory($0, "--memory-high") }
     request.limits.ioBps = try maxIobps.map(rate)
     request.limits.pids = pids
+    try checkStdin()
     for file in envFile { request.env.merge(try EnvironmentFile.read(file)) { _, new in new } }
     for text in env { try add(text, to: &request.env, "--env", environment) }
     for file in secretEnvFile { request.secretEnv.merge(try EnvironmentFile.read(file)) { _, new in new } }
     for text in secretEnv { try add(text, to: &request.secretEnv, "--secret-env", environment) }
+    for text in secretFile { try addFile(text, to: &request.secretEnv) }
     for text in label {
       guard let equals = text.firstIndex(of: "="), equals != text.startIndex else {
         throw JobOptions.wrong("--label '\(text.prefix(100))'", "a label is KEY=VALUE")
@@ -112,6 +123,20 @@ public struct JobOptions: ParsableArguments {
         "a name alone takes the value from rnx's own environment, which has no such variable")
     }
     variables[text] = value
+  }
+
+  private func addFile(_ text: String, to variables: inout [String: String]) throws {
+    guard let equals = text.firstIndex(of: "="), equals != text.startIndex, text.last != "=" else {
+      throw JobOptions.wrong("--secret-file '\(text.prefix(100))'", "it is NAME=FILE, or NAME=- for stdin")
+    }
+    variables[String(text[..<equals])] = try EnvironmentFile.value(String(text[text.index(after: equals)...]))
+  }
+
+  /// Stdin can be read once.
+  private func checkStdin() throws {
+    let readers = (envFile + secretEnvFile).filter { $0 == "-" } + secretFile.filter { $0.hasSuffix("=-") }
+    guard readers.count > 1 else { return }
+    throw JobOptions.wrong("- for \(readers.count) files", "stdin can be one of them only")
   }
 
   /// The option that sets a field of the request.

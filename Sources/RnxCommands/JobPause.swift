@@ -11,8 +11,8 @@ public struct JobPause: AsyncParsableCommand {
       """)
 
   @OptionGroup public var connection: ConnectionOptions
-  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job")) public var jobs:
-    [String]
+  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job"), completion: .jobs)
+  public var jobs: [String]
 
   public init() {}
 
@@ -28,8 +28,8 @@ public struct JobResume: AsyncParsableCommand {
     discussion: "A job that is not paused just goes on.")
 
   @OptionGroup public var connection: ConnectionOptions
-  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job")) public var jobs:
-    [String]
+  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job"), completion: .jobs)
+  public var jobs: [String]
 
   public init() {}
 

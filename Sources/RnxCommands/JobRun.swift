@@ -1,5 +1,7 @@
 import ArgumentParser
 import FoundationEssentials
+import Glibc
+import JobletClient
 import JobletModel
 
 /// `rnx job run`
@@ -9,15 +11,24 @@ public struct JobRun: AsyncParsableCommand {
     usage: "rnx job run [options] [--] COMMAND [ARGS …]",
     discussion: """
       Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte
-      for byte, and rnx exits as the job did; Ctrl-C then stops the following, not the job.
+      for byte, and rnx exits as the job did; Ctrl-C then stops the following, not the job, unless --stop-on-interrupt is given.
 
-      A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, so that it need not
-      stand on the command line.
+      A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, --secret-file from a
+      file or stdin, so that it need not stand on the command line.
+
+        rnx job run --follow sh -c 'echo hello'
+        rnx job run --max-memory 512MiB --timeout 10m --name nightly ./report.sh
+        pass show token | rnx job run --secret-file TOKEN=- --follow ./deploy.sh
       """)
 
   @OptionGroup public var connection: ConnectionOptions
   @OptionGroup(title: "Job") public var job: JobOptions
   @Flag(name: [.short, .long], help: "Stream the output and exit as the job does.") public var follow = false
+  @Flag(name: [.short, .long], help: "Print the ID and leave the job running; so it is without --follow too.")
+  public var detach = false
+  @Flag(
+    help: "With --follow, Ctrl-C stops the job, and its last output is still shown; a second one stops the following.")
+  public var stopOnInterrupt = false
   @Argument(
     parsing: .captureForPassthrough, help: ArgumentHelp("The program, then its arguments.", valueName: "command"))
   public var command: [String] = []
@@ -35,13 +46,17 @@ public struct JobRun: AsyncParsableCommand {
     if command.first != "--", program.hasPrefix("-") {
       throw ValidationError("Unknown option '\(program)'. 'rnx job run --help' lists the options; '--' ends them.")
     }
+    if follow, detach { throw ValidationError("--follow and --detach exclude each other") }
+    if stopOnInterrupt, !follow { throw ValidationError("--stop-on-interrupt is for --follow") }
   }
 
   public func run() async throws {
     let words = Array(command.first == "--" ? command.dropFirst() : command[...])
     let request = try job.request(words, environment: ProcessInfo.processInfo.environment)
     let connection = try Connection(self.connection)
-    let record = try await connection.call("the job can't be run") { try await $0.run(request) }
+    let record = try await connection.call("the job can't be run") {
+      try await $0.run(request, key: UUID().uuidString)
+    }
     let terminal = Terminal()
     guard follow else {
       try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(record.id)")
@@ -52,9 +67,23 @@ public struct JobRun: AsyncParsableCommand {
     } else {
       try await terminal.note("job \(record.id)")
     }
+    let end = try await follow(record, connection, terminal)
+    if let explanation = ExitCodes.explanation(end) {
+      let message = try await connection.call("the job \(record.id) can't be looked at") { try await $0.job(record.id) }
+        .message
+      // Where the node's words say why by themselves, they are enough.
+      let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
+      try await terminal.warn(
+        message.map { isWhole ? "the job failed: \($0)" : "\(explanation): \($0)" } ?? explanation)
+    }
+    throw ExitCode(ExitCodes.code(for: end))
+  }
+
+  private func follow(_ record: JobRecord, _ connection: Connection, _ terminal: Terminal) async throws -> JobEnd {
     let interrupt = Interrupt(
-      message: "stopped following; the job goes on. Come back with 'rnx job log --follow \(record.id)', or end it with "
-        + "'rnx job stop \(record.id)'")
+      farewell:
+        "stopped following; the job goes on. Come back with 'rnx job log --follow \(record.id)', or end it with "
+        + "'rnx job stop \(record.id)'", action: stopOnInterrupt ? InterruptStop.action(record.id, connection) : nil)
     let follower = LogPrinter(terminal: terminal, json: self.connection.json)
     let end = try await connection.call("the job \(record.id) can't be followed") {
       try await follower.print($0.logs(record.id, .init(follow: true)))
@@ -65,14 +94,22 @@ public struct JobRun: AsyncParsableCommand {
         "the job \(record.id) can't be followed to its end", why: "its output ended without saying how the job did",
         next: "'rnx job status \(record.id)' tells how it stands")
     }
-    if let explanation = ExitCodes.explanation(end) {
-      let message = try await connection.call("the job \(record.id) can't be looked at") { try await $0.job(record.id) }
-        .message
-      // Where the node's words say why by themselves, they are enough.
-      let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
-      try await terminal.warn(
-        message.map { isWhole ? "the job failed: \($0)" : "\(explanation): \($0)" } ?? explanation)
+    return end
+  }
+}
+
+/// The stop of a followed job by Ctrl-C.
+private enum InterruptStop {
+  static func action(_ job: JobID, _ connection: Connection) -> Interrupt.Action {
+    Interrupt.Action(message: "stopping the job; once more stops the following") {
+      Task {
+        do {
+          _ = try await connection.call("the job \(job) can't be stopped") { try await $0.stop(job) }
+        } catch {
+          // The following goes on, and one more Ctrl-C ends it.
+          Terminal.writeNow("\(error)\n", to: STDERR_FILENO)
+        }
+      }
     }
-    throw ExitCode(ExitCodes.code(for: end))
   }
 }

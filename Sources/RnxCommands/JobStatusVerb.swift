@@ -6,7 +6,8 @@ public struct JobStatusVerb: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(commandName: "status", abstract: "Tells how a job stands.")
 
   @OptionGroup public var connection: ConnectionOptions
-  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job")) public var job: String
+  @Argument(help: ArgumentHelp("The job's ID, or as much of it as is unique.", valueName: "job"), completion: .jobs)
+  public var job: String
 
   public init() {}
 

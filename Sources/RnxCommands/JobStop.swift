@@ -12,8 +12,8 @@ public struct JobStop: AsyncParsableCommand {
     help: ArgumentHelp(
       "The pause before SIGKILL: \(DurationText.allowed). The node's own without it.", valueName: "time"))
   public var grace: String?
-  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job")) public var jobs:
-    [String]
+  @Argument(help: ArgumentHelp("Their IDs, or as much of them as is unique.", valueName: "job"), completion: .jobs)
+  public var jobs: [String]
 
   public init() {}
 

@@ -10,7 +10,10 @@ public struct Rnx: AsyncParsableCommand {
       rnx exits with 125 when it fails itself. 'rnx job run --follow' exits as the job did: with its exit code, with 128 and
       the signal's number, 124 after a time-out, 127 for a command that is not there and 126 for one that can't be run.
       """,
-    version: jobletVersion, subcommands: [Job.self, Version.self])
+    version: jobletVersion,
+    subcommands: [
+      Job.self, Events.self, NodeGroup.self, Nodes.self, Config.self, Version.self, Completion.self, Manual.self,
+    ])
 
   public init() {}
 
@@ -32,7 +35,7 @@ public struct Rnx: AsyncParsableCommand {
     } catch {
       // Help and version asked for are printed by the parser, and are no failure.
       if exitCode(for: error) == .success { exit(withError: error) }
-      Terminal.writeNow(fullMessage(for: error) + "\n", to: STDERR_FILENO)
+      Terminal.writeNow("\(UsageFailure.failure(error))\n", to: STDERR_FILENO)
       Glibc.exit(ExitCodes.ownFailure)
     }
   }
@@ -43,8 +46,8 @@ public struct Job: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     abstract: "Runs, shows and ends jobs.",
     subcommands: [
-      JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobMetrics.self, JobStop.self, JobPause.self,
-      JobResume.self, JobDelete.self,
+      JobRun.self, JobList.self, JobStatusVerb.self, JobLog.self, JobMetrics.self, JobWait.self, JobStop.self,
+      JobPause.self, JobResume.self, JobDelete.self, JobDeleteAll.self,
     ])
 
   public init() {}
@@ -52,6 +55,9 @@ public struct Job: AsyncParsableCommand {
 
 /// Lets `--json`, `--config` and `--node` stand before the verb too, where people look for them.
 package enum GlobalOptions {
+  /// Words that a verb follows.
+  private static let groups: Set = ["job", "node", "config"]
+
   package static func moved(_ arguments: [String]) -> [String] {
     var front: [String] = []
     var rest = arguments[...]
@@ -68,7 +74,7 @@ package enum GlobalOptions {
     }
     guard !front.isEmpty else { return arguments }
     // Behind the verb: after 'job VERB', else after the first word.
-    let words = rest.first == "job" ? 2 : 1
+    let words = rest.first.map { groups.contains($0) } ?? false ? 2 : 1
     return Array(rest.prefix(words)) + front + Array(rest.dropFirst(words))
   }
 }

@@ -8,6 +8,13 @@ public struct RnxConfig: Sendable, Hashable {
     public var cert: String
     public var key: String
     public var ca: String
+
+    package init(address: String, cert: String, key: String, ca: String) {
+      self.address = address
+      self.cert = cert
+      self.key = key
+      self.ca = ca
+    }
   }
 
   public var nodes: [String: Node]

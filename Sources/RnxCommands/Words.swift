@@ -20,7 +20,7 @@ package enum Words {
   /// signal(7)'s names on Linux.
   static func signal(_ number: Int) -> String { signals[number] ?? "signal \(number)" }
 
-  static func age(_ since: Timestamp, now: Timestamp) -> String { span(now.nanoseconds - since.nanoseconds) }
+  static func age(_ since: Timestamp, now: Timestamp) -> String { span(now.nanoseconds &- since.nanoseconds) }
 
   /// A length of time in its largest fitting unit, two for more than a minute: `850ms`, `12s`, `3m20s`, `5h`, `4d`.
   package static func span(_ nanoseconds: Int64) -> String {
@@ -44,6 +44,14 @@ package enum Words {
       value /= 1024
     }
     return "\(Int64(value)) TiB"
+  }
+
+  /// With one digit behind the point, without one where that is 0: `12.5`, `3`. A number from outside, whatever it is.
+  package static func decimal(_ value: Double) -> String {
+    guard value.isFinite else { return "-" }
+    let tenths = Int64(min(max((value * 10).rounded(), -1e15), 1e15))
+    let text = "\(tenths < 0 ? "-" : "")\(abs(tenths) / 10)"
+    return tenths % 10 == 0 ? text : text + ".\(abs(tenths) % 10)"
   }
 
   /// Control characters made harmless: a job's name or command must not steer the terminal of whoever lists it.

@@ -1,4 +1,5 @@
 import ArgumentParser
+import Foundation
 import JobletClient
 import JobletModel
 import RnxCommands
@@ -41,7 +42,10 @@ import Testing
     ["job", "run", "-z"], ["job", "log"], ["job", "list", "--limit", "0"],
     ["job", "list", "--limit", "5", "--all"], ["job", "stop"], ["job", "pause"], ["job", "resume"],
     ["job", "stop", "--grace", "5", "x"],
-    ["job", "bogus"], ["bogus"], ["job", "status", "a", "b"],
+    ["job", "bogus"], ["bogus"], ["job", "status", "a", "b"], ["job", "wait"], ["job", "wait", "--timeout", "5", "x"],
+    ["job", "run", "-f", "-d", "ls"], ["job", "run", "--stop-on-interrupt", "ls"], ["job", "list", "-q", "--json"],
+    ["node", "top", "--interval", "0s"], ["node", "top", "--count", "0"], ["completion", "csh"], ["completion"],
+    ["job", "delete-all", "x"], ["events", "x"], ["nodes", "x"], ["config", "check", "x"],
   ])
   func `what can't be parsed is refused`(arguments: [String]) {
     #expect(throws: (any Error).self) { try Rnx.parseAsRoot(arguments) }
@@ -70,6 +74,58 @@ import Testing
     #expect(version.json)
   }
 
+  @Test func `verbs beside the jobs'`() throws {
+    #expect(try parse(JobWait.self, "job", "wait", "--timeout", "5s", "a", "b").jobs == ["a", "b"])
+    #expect(try parse(JobDeleteAll.self, "job", "delete-all", "-y", "--status", "failed").yes)
+    let events = try parse(
+      Events.self, "--json", "events", "--status", "FAILED", "--label", "a=b", "--label", "c", "--job", "019a")
+    #expect(events.connection.json && events.label == ["a=b", "c"] && events.job == ["019a"] && !events.snapshot)
+    let top = try parse(NodeTop.self, "--node=n", "node", "top", "-n", "3", "--interval", "5s")
+    #expect(top.count == 3 && top.interval == "5s" && top.connection.node == "n")
+    #expect(try parse(NodeStatusVerb.self, "--json", "node", "status").connection.json)
+    #expect(try parse(Nodes.self, "nodes", "--json").connection.json)
+    let check = try parse(ConfigCheck.self, "--json", "config", "check", "--offline")
+    #expect(check.json && check.offline)
+    #expect(try parse(Completion.self, "completion", "fish").shell == "fish")
+    let run = try parse(JobRun.self, "job", "run", "-f", "--stop-on-interrupt", "ls")
+    #expect(run.follow && run.stopOnInterrupt)
+    #expect(try parse(JobRun.self, "job", "run", "--detach", "ls").detach)
+  }
+
+  @Test(arguments: [
+    (["job", "run", "--bogus", "ls"], "rnx job run", "--bogus"), (["job", "log"], "rnx job log", "job"),
+    (["bogus"], "rnx", "bogus"), (["node", "bogus"], "rnx node", "bogus"),
+    (["job", "list", "--limit", "0"], "rnx job list", "1 to 1000000"),
+    (["job", "list", "--limit", "x"], "rnx job list", "--limit"),
+  ])
+  func `what can't be parsed is told in three parts`(arguments: [String], verb: String, why: String) throws {
+    let error = #expect(throws: (any Error).self) { try Rnx.parseAsRoot(arguments) }
+    let failure = UsageFailure.failure(try #require(error))
+    #expect(failure.what.contains("'\(verb)'") && failure.why.contains(why), "\(failure)")
+    #expect(failure.next == "'\(verb) --help' tells what is allowed")
+  }
+
+  @Test func `secrets from files`() throws {
+    let folder = FileManager.default.temporaryDirectory.appendingPathComponent("rnx-\(UUID().uuidString)").path
+    try FileManager.default.createDirectory(atPath: folder, withIntermediateDirectories: true)
+    defer { try? FileManager.default.removeItem(atPath: folder) }
+    try Data("line 1\nline 2\n\n".utf8).write(to: URL(fileURLWithPath: "\(folder)/key"))
+    try Data("A=1\nB=2\n".utf8).write(to: URL(fileURLWithPath: "\(folder)/env"))
+    let run = try parse(
+      JobRun.self, "job", "run", "--secret-file", "KEY=\(folder)/key", "--secret-env-file", "\(folder)/env", "true")
+    let request = try run.job.request(["true"], environment: [:])
+    #expect(request.secretEnv == ["KEY": "line 1\nline 2\n", "A": "1", "B": "2"])
+    for (arguments, named) in [
+      (["--secret-file", "KEY"], "'KEY'"), (["--secret-file", "=x"], "'=x'"), (["--secret-file", "K="], "'K='"),
+      (["--secret-file", "K=\(folder)/no"], "\(folder)/no"),
+      (["--secret-file", "K=-", "--env-file", "-"], "- for 2 files"),
+    ] {
+      let run = try #require(try Rnx.parseAsRoot(["job", "run"] + arguments + ["true"]) as? JobRun)
+      let failure = #expect(throws: Failure.self) { try run.job.request(["true"], environment: [:]) }
+      #expect(failure?.what.contains(named) == true, "\(String(describing: failure))")
+    }
+  }
+
   @Test func `status, stop, delete`() throws {
     #expect(try parse(JobStatusVerb.self, "job", "status", "abcd").job == "abcd")
     let stop = try parse(JobStop.self, "job", "stop", "--grace", "5s", "a", "b")
@@ -78,13 +134,13 @@ import Testing
   }
 
   @Test func `list options become the request`() throws {
-    #expect(try parse(JobList.self, "job", "list").request() == JobListRequest())
+    #expect(try parse(JobList.self, "job", "list").filter.request() == JobListRequest())
     let list = try parse(
       JobList.self, "job", "list", "--status", "running,FAILED", "--status=stopped", "--since", "1h", "--until",
       "2026-11-22T00:00:00Z", "--search", "team=red", "--all")
     #expect(list.all)
     #expect(
-      try list.request()
+      try list.filter.request()
         == JobListRequest(
           statuses: [.running, .failed, .stopped], since: "1h", until: "2026-11-22T00:00:00Z", text: "team=red"))
   }
@@ -95,7 +151,7 @@ import Testing
   ])
   func `a list option that is wrong is named`(arguments: [String]) throws {
     let list = try #require(try Rnx.parseAsRoot(["job", "list"] + arguments) as? JobList)
-    let failure = #expect(throws: Failure.self) { try list.request() }
+    let failure = #expect(throws: Failure.self) { try list.filter.request() }
     let option = try #require(arguments[0].split(separator: "=").first)
     #expect(failure?.description.contains(option) == true)
   }
