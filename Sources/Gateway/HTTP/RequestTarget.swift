@@ -28,6 +28,11 @@ public struct RequestTarget: Sendable, Hashable {
     guard text.utf8.first == UInt8(ascii: "/") else {
       throw Problem(.badRequest, "the request's target must start with '/'")
     }
+    if let plain = RequestTarget.plainSegments(text) {
+      segments = plain
+      query = []
+      return
+    }
     let halves = text.split(separator: "?", maxSplits: 1, omittingEmptySubsequences: false)
     var segments: [String] = []
     for part in halves[0].dropFirst().split(separator: "/", omittingEmptySubsequences: false) {
@@ -39,6 +44,28 @@ public struct RequestTarget: Sendable, Hashable {
     }
     self.segments = segments
     query = halves.count > 1 ? try RequestTarget.items(halves[1]) : []
+  }
+
+  /// The segments of a path of letters, digits, `-` and `_`, as most are, read in one go. Nil for any other.
+  private static func plainSegments(_ text: String) -> [String]? {
+    var text = text
+    return text.withUTF8 { bytes -> [String]? in
+      var segments: [String] = []
+      segments.reserveCapacity(4)
+      var start = 1
+      for index in 1...bytes.count {
+        switch index < bytes.count ? bytes[index] : UInt8(ascii: "/") {
+        case UInt8(ascii: "/"):
+          segments.append(String(decoding: UnsafeBufferPointer(rebasing: bytes[start..<index]), as: UTF8.self))
+          start = index + 1
+        case UInt8(ascii: "a")...UInt8(ascii: "z"), UInt8(ascii: "A")...UInt8(ascii: "Z"),
+          UInt8(ascii: "0")...UInt8(ascii: "9"), UInt8(ascii: "-"), UInt8(ascii: "_"):
+          break
+        default: return nil
+        }
+      }
+      return segments
+    }
   }
 
   private static func items(_ text: Substring) throws(Problem) -> [QueryItem] {
