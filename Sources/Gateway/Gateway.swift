@@ -48,7 +48,9 @@ public struct Gateway: Service {
     let view = LiveView()
     let metrics = GatewayMetrics()
     let drain = DrainSignal()
+    let certificates = CertificateBoard()
     let readiness: Readiness
+    let reporter: NodeReporter
     let connections: ConnectionRegistry
     let healthConnections = ConnectionRegistry(limit: 256, metrics: nil)
 
@@ -57,8 +59,8 @@ public struct Gateway: Service {
     let heartbeat: Duration
 
     init(
-      _ configuration: Configuration, execSocket: String, heartbeat: Duration = Gateway.heartbeat,
-      bounds: ClientBounds = ClientBounds(), logger: Logger
+      _ configuration: Configuration, execSocket: String, address: String = "",
+      heartbeat: Duration = Gateway.heartbeat, bounds: ClientBounds = ClientBounds(), logger: Logger
     ) {
       self.heartbeat = heartbeat
       exec = FramePool(path: execSocket, service: "joblet-exec")
@@ -66,11 +68,15 @@ public struct Gateway: Service {
         configuration.ipc.enabled
         ? FramePool(path: configuration.persist.server.querySocket, service: "joblet-persist") : nil
       persistWatch = persist.map { PersistWatch($0, logger: logger) }
-      readiness = Readiness(view: view, persistWatch: persistWatch)
+      readiness = Readiness(view: view, persistWatch: persistWatch, certificates: certificates)
       connections = ConnectionRegistry(limit: configuration.server.maxConnections, metrics: metrics)
       ledgers = LoopLedgers(
         bounds, loops: MultiThreadedEventLoopGroup.singleton.makeIterator().reduce(0) { n, _ in n + 1 },
         metrics: metrics)
+      reporter = NodeReporter(
+        exec: exec, persistWatch: persistWatch, view: view, readiness: readiness, metrics: metrics,
+        certificates: certificates, nodeID: configuration.server.nodeID,
+        address: Gateway.reachable(configuration.server.advertise, listening: address))
     }
   }
 
@@ -99,7 +105,9 @@ public struct Gateway: Service {
     tls = CurrentTLS(settings)
     let auditing = configuration.security.audit
     audit = auditing.enabled ? try AuditLog(file: auditing.logFile, logger: logger) : nil
-    parts = Parts(configuration, execSocket: execSocket, heartbeat: heartbeat, bounds: bounds, logger: logger)
+    parts = Parts(
+      configuration, execSocket: execSocket, address: address, heartbeat: heartbeat, bounds: bounds, logger: logger)
+    parts.certificates.replace(with: settings.certificates)
     warnOfOldLists(settings)
   }
 
@@ -117,6 +125,9 @@ public struct Gateway: Service {
       configuration.security.crl.isEmpty ? "" : "; \(settings.revocations.count) client certificates are revoked"
     logger.notice("certificates reloaded; open connections keep the old ones\(revoked)")
     warnOfOldLists(settings)
+    parts.certificates.replace(with: settings.certificates)
+    parts.certificates.tell(logger)
+    try audit?.reopen()
   }
 
   /// Every route's method, pattern and operation: what the API's document must describe.
@@ -135,7 +146,18 @@ public struct Gateway: Service {
       jobs: JobRoutes(
         exec: parts.exec, persist: parts.persist, persistWatch: parts.persistWatch, view: parts.view,
         directory: directory),
-      streams: StreamRoutes(source: source))
+      streams: StreamRoutes(source: source),
+      events: EventRoutes(
+        source: EventSource(
+          view: parts.view, directory: directory, drain: parts.drain, heartbeat: parts.heartbeat)),
+      node: NodeRoutes(reporter: parts.reporter, drain: parts.drain, heartbeat: parts.heartbeat))
+  }
+
+  /// Where others reach the gateway. One that listens on every address has no single one to tell.
+  static func reachable(_ advertised: String, listening: String) -> String? {
+    if !advertised.isEmpty { return advertised }
+    let address = listening.hasPrefix("tcp:") ? String(listening.dropFirst(4)) : listening
+    return address.isEmpty || address.hasPrefix("0.0.0.0:") || address.hasPrefix("[::]:") ? nil : address
   }
 
   // MARK: Life
@@ -169,6 +191,7 @@ public struct Gateway: Service {
       hooks.ready(sentence)
       tasks.addTask { try await reportStatus() }
       tasks.addTask { try await closeUnwelcome() }
+      tasks.addTask { try await parts.certificates.watch(logger: logger) }
       tasks.addTask { await untilShutdown() }
       // The first to return is the shutdown: the others run for ever or throw.
       defer { tasks.cancelAll() }
@@ -281,7 +304,8 @@ public struct Gateway: Service {
 
   private var healthDispatcher: Dispatcher {
     let routes = HealthRoutes(
-      readiness: parts.readiness, metrics: parts.metrics, view: parts.view, persistWatch: parts.persistWatch)
+      readiness: parts.readiness, metrics: parts.metrics, view: parts.view, persistWatch: parts.persistWatch,
+      exec: parts.exec, certificates: parts.certificates)
     return Dispatcher(router: Router(routes.routes), metrics: GatewayMetrics(), audit: nil, logger: logger)
   }
 }

@@ -34,7 +34,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case deleteJobData = 20
   /// [``JobletModel/MetricQuery``] → `metric` frames of JSON lines (flag ``FrameFlags/encoded``), then ``done``.
   case queryMetrics = 21
-  /// → ``done`` with persist's own metrics as Prometheus text (the text exposition format 0.0.4).
+  /// → ``done`` with the service's own metrics as Prometheus text (the text exposition format 0.0.4). On exec.sock too.
   case statistics = 22
   /// [``SweepRequest``] → `sweep` frames, each a JSON list of ``SweptJob``, as they go; then ``done`` with ``SweepTotals``.
   case sweep = 23
@@ -44,7 +44,7 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case run = 32
   /// Job in the header → `record`.
   case status = 33
-  /// → `record` for every job exec knows, then ``done`` (the snapshot's end), then `record` for every change, for ever.
+  /// → `record` for every job exec knows, then ``done`` with ``SnapshotEnd``, then `record` for every change, for ever.
   case events = 34
   /// [``StopRequest``] → `record`.
   case stop = 35
@@ -62,6 +62,9 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case pause = 40
   /// Job in the header, [``JobletModel/Caller``] → `record`: they go on.
   case resume = 41
+
+  /// → ``done`` with JSON ``JobletModel/NodeStatus``: the host and the jobs as exec sees them.
+  case nodeStatus = 48
 
   // Replies.
   /// The request is answered in full; the payload is JSON of what the request's type says, or empty.

@@ -72,6 +72,18 @@ public struct RecordsEnd: Codable, Hashable, Sendable {
   public init(next: JobID? = nil) { self.next = next }
 }
 
+/// Ends the snapshot of ``FrameType/events``.
+public struct SnapshotEnd: Codable, Hashable, Sendable {
+  /// Every job that has ended since is in the snapshot; of those before, exec may have forgotten some.
+  public var completeSince: Timestamp
+
+  enum CodingKeys: String, CodingKey {
+    case completeSince = "complete_since"
+  }
+
+  public init(completeSince: Timestamp) { self.completeSince = completeSince }
+}
+
 /// Asks exec to run a job.
 public struct RunRequest: Codable, Hashable, Sendable {
   public var request: JobRequest

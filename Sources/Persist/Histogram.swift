@@ -1,3 +1,4 @@
+import JobletModel
 import Synchronization
 
 /// Counts of durations in fixed buckets, in the form Prometheus has them.
@@ -35,4 +36,19 @@ package final class Histogram: Sendable {
   }
 
   package var counts: Counts { state.withLock { $0 } }
+}
+
+extension PrometheusText {
+  /// A histogram of durations for each value of one label. Nothing is written where there is none.
+  package mutating func histogram(
+    _ name: String, _ help: String, label: String, _ values: [(label: String, counts: Histogram.Counts)]
+  ) {
+    guard !values.isEmpty else { return }
+    metric(name, .histogram, help)
+    for value in values {
+      histogram(
+        name, label: (label, value.label), bounds: Histogram.bounds, buckets: value.counts.buckets,
+        sum: Double(value.counts.sum) / 1e9)
+    }
+  }
 }

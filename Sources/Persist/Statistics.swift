@@ -86,7 +86,7 @@ package final class Statistics: Sendable {
 
   /// Everything as Prometheus text.
   package func text(_ gauges: Gauges) -> String {
-    var out = StatisticsText(prefix: "joblet_persist_")
+    var out = PrometheusText(prefix: "joblet_persist_")
     func load(_ counter: borrowing Atomic<UInt64>) -> UInt64 { counter.load(ordering: .relaxed) }
     out.metric("info", .gauge, "What runs; always 1.")
     out.sample("info", ["version": jobletVersion, "backend": gauges.backend], 1)
@@ -115,7 +115,7 @@ package final class Statistics: Sendable {
     return out.text
   }
 
-  private func write(_ gauges: Gauges, _ out: inout StatisticsText) {
+  private func write(_ gauges: Gauges, _ out: inout PrometheusText) {
     out.gauge("write_connections", "Open connections of writers.", connections.load(ordering: .relaxed))
     out.gauge("jobs", "Jobs that persist holds in memory: those that write, and those not yet sealed.", gauges.jobs)
     out.gauge("seal_queue_jobs", "Jobs that wait for a thread to seal them.", gauges.sealQueue)

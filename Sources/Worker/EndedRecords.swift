@@ -32,6 +32,8 @@ package struct EndedJobs {
   private let capacity: Int
   private var jobs: [JobID: EndedJob] = [:]
   private var order: [JobID] = []
+  /// The latest end of a job that had to make room.
+  package private(set) var forgottenUntil: Timestamp?
 
   package init(capacity: Int = 1000) { self.capacity = capacity }
 
@@ -42,7 +44,8 @@ package struct EndedJobs {
   package mutating func add(_ job: EndedJob) {
     if jobs.updateValue(job, forKey: job.record.id) == nil { order.append(job.record.id) }
     guard order.count > capacity else { return }
-    jobs[order.removeFirst()] = nil
+    let forgotten = jobs.removeValue(forKey: order.removeFirst())
+    if let endedAt = forgotten?.record.endedAt { forgottenUntil = max(endedAt, forgottenUntil ?? endedAt) }
   }
 
   package mutating func remove(_ job: JobID) -> Bool {

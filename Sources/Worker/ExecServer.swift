@@ -7,6 +7,7 @@ import NIOCore
 /// exec.sock: what the gateway may ask of this node. One request at a time on a connection; `events` takes its connection over.
 struct ExecServer: Sendable {
   let supervisor: JobSupervisor
+  let node: NodeReport
   let logger: Logger
 
   /// The longest request: a job's command, arguments and environment are at most 1 MiB, six times that as escaped JSON.
@@ -68,6 +69,10 @@ struct ExecServer: Sendable {
         try await supervisor.delete(job)
         return ([Frame(FrameHeader(.done, job: job))], job)
       }
+    case .nodeStatus:
+      return [try Frame(FrameHeader(.done), json: try await node.status(supervisor))]
+    case .statistics:
+      return [Frame(FrameHeader(.done), payload: ByteBuffer(string: try await node.metrics(supervisor)))]
     case .output:
       return try await output(try frame.decode(OutputRequest.self))
     case .metricOutput:
@@ -136,7 +141,8 @@ struct ExecServer: Sendable {
         }
         group.addTask {
           let snapshot = await supervisor.takeChanges(number).map(reply)
-          try await connection.send(snapshot + [Frame(FrameHeader(.done))])
+          let end = SnapshotEnd(completeSince: await supervisor.completeSince)
+          try await connection.send(snapshot + [try Frame(FrameHeader(.done), json: end)])
           while true {
             try await connection.send(try await supervisor.changes(number).map(reply))
           }

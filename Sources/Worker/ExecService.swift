@@ -62,7 +62,11 @@ public struct ExecService: Service {
     manager.ready(await supervisor.statusSentence)
     await supervisor.setStatusHandler { manager.status($0) }
     do {
-      try await serve(supervisor)
+      try await serve(
+        supervisor,
+        NodeReport(
+          meter: NodeMeter(configuration, paths: paths, cgroups: node.launcher.cgroups),
+          queue: try WorkQueue(name: "jl-node", threads: 1), prepared: { node.sandboxes.count }))
     } catch {
       await supervisor.close()
       // Jobs go on; sandboxes that wait for one would wait for nobody.
@@ -80,9 +84,9 @@ public struct ExecService: Service {
       onTry: { manager.status("waiting for persist, try \($0) of 30; \(adopted) jobs adopted") })
   }
 
-  private func serve(_ supervisor: JobSupervisor) async throws {
+  private func serve(_ supervisor: JobSupervisor, _ node: NodeReport) async throws {
     let listener = try context.sockets.listener("exec")
-    let server = ExecServer(supervisor: supervisor, logger: context.logger)
+    let server = ExecServer(supervisor: supervisor, node: node, logger: context.logger)
     let frames = FrameServer(
       listening: listener.descriptor, maxPayload: ExecServer.maxPayload,
       maxConnections: context.configuration.server.maxConnections,

@@ -55,6 +55,7 @@ extension JobSupervisor {
       job.trace?.note(.ready)
       apply(.ready, to: job)
     case .ended:
+      noteStarted(job)
       tellTrace(job)
       apply(.reported, to: job)
     case .running:
@@ -63,6 +64,7 @@ extension JobSupervisor {
         job.setupTimer = nil
       }
       watchTimeout(job)
+      noteStarted(job)
       job.plans = []  // the command runs: no step can fail any more
       tellTrace(job)
     case .new, nil: break
@@ -162,6 +164,7 @@ extension JobSupervisor {
     var metadata: Logger.Metadata = ["job": "\(job.id)", "status": "\(outcome.status.rawValue)"]
     if let message = outcome.message { metadata["message"] = "\(message)" }
     logger.info("job ended", metadata: metadata)
+    counters.noteEnd(outcome.status, outcome.reason)
     // One that never had its go still has them; the rest of its state may have to wait for persist.
     removeSecret(job)
     wakeWaiters(job)

@@ -7,6 +7,21 @@ import Logging
 extension JobSupervisor {
   /// Admits a job: its intent is on its way to persist and in its state directory when this returns.
   package func run(_ request: JobRequest, caller: Caller, trace: StartTrace? = nil) async throws -> JobRecord {
+    let asked = JobMeter.clock()
+    do {
+      let record = try await admit(request, caller: caller, trace: trace, asked: asked)
+      counters.noteAdmitted()
+      return record
+    } catch {
+      counters.noteRefused(error as? Problem ?? Problem(.internalError, "\(error)"))
+      throw error
+    }
+  }
+
+  /// - Parameter asked: CLOCK_MONOTONIC when the request was there, in nanoseconds.
+  private func admit(
+    _ request: JobRequest, caller: Caller, trace: StartTrace?, asked: Int64
+  ) async throws -> JobRecord {
     guard isOpen else { throw Problem(.unavailable, "joblet-exec is starting or stopping", retryAfter: 1) }
     guard storeCondition.acceptsJobs else {
       throw Problem(
@@ -32,6 +47,7 @@ extension JobSupervisor {
       timeout: timeout ?? settings.defaultTimeout, record: record, isLive: !settings.isStoring)
     job.trace = trace
     job.trace?.note(.admitted)
+    if decision == .start { job.mayStartAt = asked } else { job.queuedAt = asked }
     do {
       job.launched = try await prepare(job, start: decision == .start)
     } catch {
@@ -44,7 +60,10 @@ extension JobSupervisor {
     jobs[id] = job
     if !job.isLive { link.add(job.feed) }
     // A job that had to wait may have got its slot while its state directory was made.
-    if queue.isRunning(id) { apply(.slotGranted, to: job) }
+    if queue.isRunning(id) {
+      noteTurn(job)
+      apply(.slotGranted, to: job)
+    }
     // If it has started already, its newer record was published with that: one message less on the way to its go.
     if job.record.version == record.version { publish(job) }
     return record

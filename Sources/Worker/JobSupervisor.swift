@@ -36,6 +36,9 @@ package actor JobSupervisor {
   var storeCondition = StoreCondition.good
   /// Samples that had to make room while persist was away.
   var lostSamples: UInt64 = 0
+  var counters = JobCounters()
+  /// Jobs that ended before, and were settled, an exec before this one knew.
+  nonisolated let begun = Timestamp.now()
   var queue: AdmissionQueue
   let link: PersistLink
   private let linkOwner = LinkOwner()
@@ -149,7 +152,9 @@ package actor JobSupervisor {
     guard isOpen else { return }
     while let next = queue.next() {
       // A job whose state directory is still being made starts when it is done.
-      if let job = jobs[next] { apply(.slotGranted, to: job) }
+      guard let job = jobs[next] else { continue }
+      noteTurn(job)
+      apply(.slotGranted, to: job)
     }
   }
 

@@ -46,6 +46,9 @@ package final class SandboxStock: SandboxSource {
     self.logger = logger
   }
 
+  /// How many wait for a job.
+  package var count: Int { state.withLock { $0.ready.count } }
+
   /// Begins to fill it. Not before what an earlier exec left is removed: its ID ranges would be taken twice.
   package func open() {
     state.withLock { $0.isOpen = true }

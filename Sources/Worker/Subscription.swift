@@ -40,6 +40,9 @@ extension JobSupervisor {
     return changed.compactMap { jobs[$0]?.record ?? ended[$0]?.record }.sorted { $0.id < $1.id }
   }
 
+  /// Every job that has ended since is among those a subscription begins with; of those before, some may be forgotten.
+  var completeSince: Timestamp { max(begun, ended.forgottenUntil ?? begun) }
+
   /// Waits for changes.
   /// - Throws: `CancellationError`.
   func changes(_ number: UInt64) async throws -> [JobRecord] {

@@ -58,6 +58,10 @@ final class SupervisedJob {
   var hasToldOfFigures = false
   /// When a follower last asked for lines or samples and had not come to the end.
   var lastPull: ContinuousClock.Instant?
+  /// CLOCK_MONOTONIC in nanoseconds: when it may start, until its start is counted, and since when it waits for its turn. Nil for
+  /// one that was adopted.
+  var mayStartAt: Int64?
+  var queuedAt: Int64?
 
   /// Followers and deleters that wait for news of this job, by number.
   var waiters: [UInt64: Waiter] = [:]

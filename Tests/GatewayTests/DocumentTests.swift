@@ -59,6 +59,25 @@ typealias Node = YAMLNode
         ]))
     #expect(properties("Limits") == Set(Limits.CodingKeys.allCases.map(\.stringValue)))
     #expect(properties("JobsDeleted") == Set(JobsDeleted.CodingKeys.allCases.map(\.stringValue)))
+    for (name, keys) in [
+      ("NodeStatus", NodeStatus.CodingKeys.allCases.map(\.stringValue)),
+      ("NodeVersions", NodeStatus.Versions.CodingKeys.allCases.map(\.stringValue)),
+      ("NodeJobs", NodeStatus.JobsFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("NodeServices", NodeStatus.Services.CodingKeys.allCases.map(\.stringValue)),
+      ("ExecState", NodeStatus.Services.Exec.CodingKeys.allCases.map(\.stringValue)),
+      ("PersistState", NodeStatus.Services.Persist.CodingKeys.allCases.map(\.stringValue)),
+      ("GatewayFigures", NodeStatus.GatewayFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("CertificateStatus", CertificateStatus.CodingKeys.allCases.map(\.stringValue)),
+      ("NodeSummary", NodeSummary.CodingKeys.allCases.map(\.stringValue)),
+      ("HostDescription", HostDescription.CodingKeys.allCases.map(\.stringValue)),
+      ("ProcessorFigures", ProcessorFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("MemoryFigures", MemoryFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("LoadFigures", LoadFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("PressureReport", PressureReport.CodingKeys.allCases.map(\.stringValue)),
+      ("PressureFigures", PressureFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("DiskFigures", DiskFigures.CodingKeys.allCases.map(\.stringValue)),
+      ("InterfaceFigures", InterfaceFigures.CodingKeys.allCases.map(\.stringValue)),
+    ] { #expect(properties(name) == Set(keys), "\(name)") }
     #expect(values("JobStatus") == Set(JobStatus.allCases.map(\.rawValue)))
     #expect(values("JobReason") == Set(JobReason.allCases.map(\.rawValue)))
     let kinds = schemas["Problem"]?["properties"]?["type"]?["enum"]?.sequence?.compactMap(\.string) ?? []
@@ -82,6 +101,28 @@ typealias Node = YAMLNode
     #expect(metrics.compactMap { $0["name"]?.string } == MetricParameters.names)
     let aggregates = metrics.first { $0["name"]?.string == "aggregate" }?["schema"]?["enum"]?.sequence
     #expect(aggregates?.compactMap(\.string) == MetricAggregate.allCases.map(\.rawValue))
+  }
+
+  @Test func theEventsAndTheNodesAre() throws {
+    #expect(try Self.queryParameters("/v1/events").compactMap { $0["name"]?.string } == EventParameters.names)
+    for path in ["/v1/events", "/v1/node"] {
+      let content = Self.child(try Self.loaded()["paths"]?[path]?["get"]?["responses"], "200")?["content"]
+      for text in try #require(content?["text/event-stream"]?["examples"]?.mapping).map({ $0.value["value"]?.string }) {
+        var parser = EventParser()
+        let events = parser.feed(Array(try #require(text).utf8))
+        #expect(!events.isEmpty && parser.retry == "2000")
+        for event in events {
+          let data = Data(event.data.utf8)
+          if let id = event.id { #expect(EventCursor(id) != nil) }
+          switch event.name {
+          case "job": _ = try JSONDecoder().decode(JobRecord.self, from: data)
+          case "node": _ = try JSONDecoder().decode(NodeStatus.self, from: data)
+          case "synced": _ = try JSONDecoder().decode([String: Int].self, from: data)
+          default: _ = try JSONDecoder().decode([String: String].self, from: data)
+          }
+        }
+      }
+    }
   }
 
   @Test(arguments: ["logs", "metrics"])
@@ -131,6 +172,14 @@ typealias Node = YAMLNode
     for data in try examples(paths["/v1/jobs/{id}/stop"]?["post"]?["requestBody"]?["content"]) {
       _ = try JSONDecoder().decode(StopOptions.self, from: data)
     }
+    for data in try examples(Self.child(paths["/v1/node"]?["get"]?["responses"], "200")?["content"]) {
+      let node = try JSONDecoder().decode(NodeStatus.self, from: data)
+      #expect(node.cpu != nil && node.disks?.isEmpty == false && node.certificates?.isEmpty == false)
+    }
+    struct Nodes: Decodable { var nodes: [NodeSummary] }
+    for data in try examples(Self.child(paths["/v1/nodes"]?["get"]?["responses"], "200")?["content"]) {
+      #expect(try JSONDecoder().decode(Nodes.self, from: data).nodes.count == 1)
+    }
     let records =
       try examples(Self.child(paths["/v1/jobs"]?["post"]?["responses"], "201")?["content"])
       + examples(Self.child(paths["/v1/jobs/{id}"]?["get"]?["responses"], "200")?["content"])
@@ -148,7 +197,7 @@ typealias Node = YAMLNode
       return "{\(pairs.joined(separator: ","))}"
     case .sequence(let sequence): return try "[\(sequence.map { try json($0) }.joined(separator: ","))]"
     case .scalar(let scalar):
-      let isNumber = scalar.isPlain && Int(scalar.string) != nil
+      let isNumber = scalar.isPlain && (Double(scalar.string) != nil || ["true", "false"].contains(scalar.string))
       return isNumber ? scalar.string : try quoted(scalar.string)
     }
   }

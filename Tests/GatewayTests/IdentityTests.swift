@@ -11,7 +11,9 @@ import Testing
         let client = try f.client(role)
         for route in Gateway.routes {
           let operation = try #require(route.operation)
-          let path = route.pattern.replacing("{id}", with: JobID(node: 9).description)
+          var path = route.pattern.replacing("{id}", with: JobID(node: 9).description)
+          // It would not end; whoever may have it is told what is wrong.
+          if path == "/v1/events" { path += "?status=none" }
           let body = route.method == "POST" ? "{}" : nil
           let answer = try await f.call(route.method, path, body, client: client)
           let isAllowed = role.operations.contains(operation)

@@ -131,7 +131,7 @@ struct Exposition {
 
 @Suite(.serialized) struct StatisticsTests {
   @Test func whatIsWrittenReadsBack() throws {
-    var text = StatisticsText(prefix: "t_")
+    var text = PrometheusText(prefix: "t_")
     text.metric("odd", .gauge, "back\\slash and\nline")
     text.sample("odd", ["a": "quote\" back\\ line\n end", "b": ""], 1.5)
     text.counter("total", "Whole numbers.", UInt64.max)

@@ -1,6 +1,9 @@
+import DaemonKit
 import HTTPTypes
 import JobletModel
+import JobletWire
 import NIOCore
+import NIOPosix
 import Synchronization
 
 /// Whether the gateway may be sent requests, and why not.
@@ -13,10 +16,12 @@ final class Readiness: Sendable {
   private let state = Mutex(State())
   private let view: LiveView
   private let persistWatch: PersistWatch?
+  private let certificates: CertificateBoard
 
-  init(view: LiveView, persistWatch: PersistWatch?) {
+  init(view: LiveView, persistWatch: PersistWatch?, certificates: CertificateBoard) {
     self.view = view
     self.persistWatch = persistWatch
+    self.certificates = certificates
   }
 
   func passGate() { state.withLock { $0.hasPassedGate = true } }
@@ -31,7 +36,7 @@ final class Readiness: Sendable {
     if !view.isConnected { reasons.append("joblet-exec is away") }
     if let persistWatch, !persistWatch.isConnected { reasons.append("joblet-persist is away") }
     if let refusal = persistWatch?.refusal { reasons.append(refusal) }
-    return reasons
+    return reasons + certificates.reasons()
   }
 }
 
@@ -41,6 +46,8 @@ struct HealthRoutes: Sendable {
   let metrics: GatewayMetrics
   let view: LiveView
   let persistWatch: PersistWatch?
+  let exec: FramePool
+  let certificates: CertificateBoard
 
   var routes: [Route] {
     let types = ["text/plain", "application/openmetrics-text"]
@@ -54,13 +61,31 @@ struct HealthRoutes: Sendable {
         return reply
       },
       Route(.get, "/metrics", nil, produces: types) { _ in
+        async let execStatistics = execStatistics()
         let statistics = await persistWatch?.statistics()
         let body = metrics.exposition(
-          jobs: view.counts, execConnected: view.isConnected,
-          persist: persistWatch.map { _ in .init(statistics: statistics) })
+          GatewayMetrics.Surroundings(
+            jobs: view.counts, isExecConnected: view.isConnected, exec: await execStatistics,
+            persist: persistWatch.map { _ in .init(statistics: statistics) }, certificates: certificates.statuses(),
+            process: await processFigures()))
         return Reply(.ok, .bytes(ByteBuffer(string: body)), type: "text/plain; version=0.0.4; charset=utf-8")
       },
     ]
+  }
+
+  private func processFigures() async -> ProcessFigures {
+    // It reads files: not on a loop.
+    do { return try await NIOThreadPool.singleton.runIfActive { .own() } } catch { return ProcessFigures() }
+  }
+
+  /// exec's own metrics in the same form; nil if it gives none soon.
+  private func execStatistics() async -> String? {
+    guard view.isConnected else { return nil }
+    do {
+      return String(buffer: try await exec.request(Frame(FrameHeader(.statistics)), timeout: .seconds(2)).payload)
+    } catch {
+      return nil  // said as joblet_exec_up 0
+    }
   }
 
   private func text(_ status: HTTPResponse.Status, _ body: String) -> Reply {

@@ -536,7 +536,7 @@ paths:
         Resume with the `Last-Event-ID` of the last event: what changed since is sent, each job once. Where the gateway
         can't know all of it any more (it was restarted, or the client was away for long), it sends every job that has not ended
         and those that have ended since; if even that may leave something out, a `gap` says since when, and `GET /v1/jobs`
-        has the rest.
+        has the rest. Jobs deleted meanwhile are not told of then.
       x-joblet-operation: jobs:read
       parameters:
         - name: status
@@ -575,7 +575,8 @@ paths:
         "200":
           description: |
             Events: `job`, `deleted`, `synced` (a snapshot is complete), `gap`, `problem`, `reconnect` (the gateway is about to stop).
-            `id` is on events `job`, `deleted` and `synced`. A comment comes after 15 s of silence.
+            `id` is on `job`, `deleted` and `synced`, but on no `job` of a snapshot: until it is complete there is nothing to go on from.
+            A comment comes after 15 s of silence.
           headers:
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
           content:
@@ -594,7 +595,6 @@ paths:
                     retry: 2000
 
                     event: job
-                    id: 5f3a00c1-17-1795296955123456789
                     data: {"args":["hello"],"command":"echo","created_at":"2026-11-21T20:15:55.120000000Z","env":{},"id":"019aa5f0-4e7b-7c31-9d2e-5f3a00000001","labels":{},"limits":{},"node_id":"node-1","owner":"ci","secret_env":{},"started_at":"2026-11-21T20:15:55.123000000Z","status":"RUNNING","version":2}
 
                     event: synced

@@ -6,6 +6,8 @@ import NIOCore
 struct RouteTable: Sendable {
   let jobs: JobRoutes
   let streams: StreamRoutes
+  let events: EventRoutes
+  let node: NodeRoutes
 
   var routes: [Route] {
     [
@@ -23,6 +25,11 @@ struct RouteTable: Sendable {
       Route(.get, "/v1/jobs/{id}/metrics", .readJobs, produces: StreamFormat.allCases.map(\.rawValue)) {
         try await streams.metrics($0)
       },
+      Route(.get, "/v1/events", .readJobs, produces: EventFormat.allCases.map(\.rawValue)) {
+        try await events.events($0)
+      },
+      Route(.get, "/v1/node", .readNode, produces: NodeRoutes.mediaTypes) { try await node.node($0) },
+      Route(.get, "/v1/nodes", .readNode) { try await node.nodes($0) },
       Route(.get, "/openapi.yaml", .readNode, produces: ["application/yaml", "text/plain"]) { context in
         Reply(.ok, .bytes(ByteBuffer(string: openAPIDocument)), type: context.mediaType)
       },

@@ -87,32 +87,37 @@ struct JobDirectory: Sendable {
   /// Stored records the live view does not have (of a job that both know, the live one is newer), one more than the page
   /// takes if there are so many. `next` is the last one that was looked at, if there is more to look at.
   private func storedPage(_ query: RecordQuery) async throws -> Page {
-    guard let persist else { return Page() }
+    guard persist != nil else { return Page() }
     let deadline = ContinuousClock.now + JobDirectory.searchTime
     var query = query
     let wanted = query.limit + 1
     query.limit = min(wanted, RecordQuery.limitRange.upperBound)
     var found = Page()
     while true {
-      let asked = query
-      let piece = try await persist.converse(timeout: .seconds(15)) { connection in
-        try await connection.send(Frame(FrameHeader(.listRecords), json: asked))
-        var piece = Page()
-        while true {
-          let frame = try await connection.reply()
-          switch frame.header.type {
-          case .record: piece.jobs.append((frame.header.job, frame.payload))
-          case .done:
-            piece.next = try frame.decode(RecordsEnd.self).next
-            return piece
-          default: throw FrameError.unexpected(frame.header.type)
-          }
-        }
-      }
+      let piece = try await ask(query)
       found.jobs += piece.jobs.filter { view.record($0.id) == nil }
       found.next = piece.next
       guard let next = piece.next, found.jobs.count < wanted, ContinuousClock.now < deadline else { return found }
       query.before = next
+    }
+  }
+
+  /// One answer of the store's to a query; `next` is where it goes on. Empty where nothing is stored.
+  func ask(_ query: RecordQuery) async throws -> Page {
+    guard let persist else { return Page() }
+    return try await persist.converse(timeout: .seconds(15)) { connection in
+      try await connection.send(Frame(FrameHeader(.listRecords), json: query))
+      var page = Page()
+      while true {
+        let frame = try await connection.reply()
+        switch frame.header.type {
+        case .record: page.jobs.append((frame.header.job, frame.payload))
+        case .done:
+          page.next = try frame.decode(RecordsEnd.self).next
+          return page
+        default: throw FrameError.unexpected(frame.header.type)
+        }
+      }
     }
   }
 }

@@ -26,12 +26,18 @@ final class LiveView: Sendable {
     var epoch: UInt64 = 0
     var isConnected = false
     var lostAt: ContinuousClock.Instant? = .now
+    /// See ``completeSince``.
+    var completeSince: Timestamp?
+    /// The latest end of a job that had to make room.
+    var forgotten: Timestamp?
   }
 
   /// How many ended jobs are kept; persist knows the others.
   static let endedKept = 1000
 
   private let state = Mutex(State())
+  /// What followers of events read.
+  let changes = ChangeLog()
 
   // MARK: What exec says
 
@@ -39,8 +45,10 @@ final class LiveView: Sendable {
   func beginSnapshot() { state.withLock { $0.epoch += 1 } }
 
   /// The snapshot is complete: what it did not name, exec no longer knows.
-  func endSnapshot() {
+  /// - Parameter completeSince: every job that has ended since was in it.
+  func endSnapshot(completeSince: Timestamp = .now()) {
     state.withLock { state in
+      state.completeSince = max(completeSince, state.forgotten ?? completeSince)
       let epoch = state.epoch
       for id in state.order where state.entries[id]?.epoch != epoch { LiveView.remove(id, &state) }
       state.isConnected = true
@@ -57,11 +65,11 @@ final class LiveView: Sendable {
 
   /// Takes a record, from exec's events or from the reply to a call of our own, unless a newer one is known.
   func apply(_ record: JobRecord) {
-    state.withLock { state in
-      guard !state.deleted.contains(where: { $0.id == record.id }) else { return }
+    let isNew = state.withLock { state in
+      guard !state.deleted.contains(where: { $0.id == record.id }) else { return false }
       if let known = state.entries[record.id] {
         state.entries[record.id]?.epoch = state.epoch
-        guard record.version > known.record.version else { return }
+        guard record.version > known.record.version else { return false }
         state.counts[known.record.status, default: 0] -= 1
       } else {
         LiveView.insert(record.id, &state.order)
@@ -71,18 +79,32 @@ final class LiveView: Sendable {
       state.counts[record.status, default: 0] += 1
       if record.status.isEnded, !wasEnded {
         state.ended.append(record.id)
-        if state.ended.count > LiveView.endedKept { LiveView.remove(state.ended[0], &state) }
+        if state.ended.count > LiveView.endedKept { LiveView.letGo(state.ended[0], &state) }
       }
+      return true
     }
+    // After the change: whoever is woken by it finds it.
+    if isNew { changes.note(record.id, version: record.version) }
+  }
+
+  /// Makes room: from now on only the store knows this ended job.
+  private static func letGo(_ id: JobID, _ state: inout State) {
+    let endedAt = state.entries[id]?.record.endedAt ?? .now()
+    state.forgotten = max(endedAt, state.forgotten ?? endedAt)
+    state.completeSince = state.completeSince.map { max($0, endedAt) }
+    remove(id, &state)
   }
 
   /// Forgets a deleted job, and what may still be heard of it.
   func delete(_ id: JobID) {
-    state.withLock { state in
-      state.deleted.append((id, state.entries[id]?.record))
+    let record = state.withLock { state in
+      let record = state.entries[id]?.record
+      state.deleted.append((id, record))
       LiveView.remove(id, &state)
       if state.deleted.count > 256 { state.deleted.removeFirst() }
+      return record
     }
+    changes.noteDeleted(id, record)
   }
 
   private static func remove(_ id: JobID, _ state: inout State) {
@@ -112,6 +134,9 @@ final class LiveView: Sendable {
   // MARK: What clients ask
 
   var isConnected: Bool { state.withLock { $0.isConnected } }
+
+  /// Every job that has ended since is in the view, or was deleted. Nil before exec's first snapshot.
+  var completeSince: Timestamp? { state.withLock { $0.completeSince } }
 
   /// How long exec has been away; nil while it is there.
   var staleness: Duration? {

@@ -42,7 +42,12 @@ struct LiveViewFeed: Sendable {
         switch frame.header.type {
         case .record: view.apply(try frame.decode())
         case .done:
-          view.endSnapshot()
+          // An empty one says nothing of what has ended before.
+          if frame.payload.readableBytes > 0 {
+            view.endSnapshot(completeSince: try frame.decode(SnapshotEnd.self).completeSince)
+          } else {
+            view.endSnapshot()
+          }
           logger.info("connected to joblet-exec; it knows \(view.count) jobs")
           onConnected()
         case .problem: throw try frame.decode(Problem.self)

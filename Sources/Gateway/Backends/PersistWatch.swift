@@ -10,6 +10,7 @@ final class PersistWatch: Sendable {
     /// True at first: the readiness gate has just heard it.
     var isUp = true
     var condition = StoreCondition.good
+    var reply: PingReply?
   }
 
   private let persist: FramePool
@@ -22,6 +23,9 @@ final class PersistWatch: Sendable {
   }
 
   var isConnected: Bool { state.withLock { $0.isUp } }
+
+  /// What it answered last; nil while it is away.
+  var lastReply: PingReply? { state.withLock { $0.reply } }
 
   /// Why persist takes no more jobs; nil while it does, or is away.
   var refusal: String? {
@@ -37,6 +41,7 @@ final class PersistWatch: Sendable {
       let (before, now) = state.withLock { state in
         let before = state
         state.isUp = reply != nil
+        state.reply = reply
         if let reply { state.condition = reply.condition }
         return (before, state)
       }

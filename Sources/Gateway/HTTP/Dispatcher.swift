@@ -27,7 +27,6 @@ struct Dispatcher: RequestResponder {
     metrics.record(
       route: call.route?.pattern ?? "none", method: call.method, role: call.context.caller?.role.rawValue ?? "none",
       status: call.status, seconds: call.isStream ? nil : ContinuousClock.now - started)
-    await writeAudit(call)
   }
 
   /// What is learnt of a call on its way.
@@ -138,6 +137,8 @@ struct Dispatcher: RequestResponder {
   private func send(_ reply: inout Reply, _ call: inout Call, _ writer: ResponseWriter) async {
     reply.headers[.requestID] = call.context.requestID
     call.status = reply.status.code
+    // Before the answer leaves: whoever has one can find the line of it, even if the gateway is killed in between.
+    await writeAudit(call)
     do {
       switch reply.content {
       case .none:

@@ -41,4 +41,27 @@ final class DrainSignal: Sendable {
       state.withLock { $0.waiters.removeValue(forKey: id) }?.resume()
     }
   }
+
+  /// Runs `body`, and cancels it when the signal is raised.
+  /// - Returns: true if that is why it ended. It has returned by then, so whoever goes on may write where it wrote.
+  func interrupting(_ body: @escaping @Sendable () async throws -> Void) async throws -> Bool {
+    let isRaised = try await withThrowingTaskGroup(of: Bool.self) { group in
+      group.addTask {
+        try await body()
+        return false
+      }
+      group.addTask { [self] in
+        await wait()
+        return true
+      }
+      let first = try await group.next() ?? false
+      group.cancelAll()
+      while let next = await group.nextResult() {
+        if first, case .success(false) = next { return false }
+      }
+      return first
+    }
+    try Task.checkCancellation()
+    return isRaised
+  }
 }

@@ -8,6 +8,8 @@ public struct TLSSettings: Sendable {
   let context: NIOSSLContext
   /// Client certificates of the authority that are not taken any more.
   let revocations: Revocations
+  /// The server's certificate chain and the authorities, for those who watch their end.
+  let certificates: [CertificateFacts]
 
   /// Why the gateway can't serve TLS; names the configuration's key.
   public struct Invalid: Error, CustomStringConvertible {
@@ -19,6 +21,13 @@ public struct TLSSettings: Sendable {
     let chain = try TLSSettings.certificates("security.serverCert", security.serverCert)
     let authorities = try TLSSettings.certificates("security.caCert", security.caCert)
     revocations = try Revocations(security.crl, authorities: authorities)
+    do {
+      certificates =
+        try CertificateFacts.read("server", chain) + CertificateFacts.read("authority", authorities)
+    } catch {
+      throw Invalid(
+        description: "security.serverCert or security.caCert holds a certificate that can't be read: \(error)")
+    }
     var tls = TLSConfiguration.makeServerConfiguration(
       certificateChain: chain.map { .certificate($0) },
       privateKey: .privateKey(try TLSSettings.key("security.serverKey", security.serverKey)))

@@ -3,6 +3,7 @@ import JobletModel
 import Logging
 import NIOCore
 import NIOPosix
+import Synchronization
 
 #if canImport(Glibc)
   import Glibc
@@ -35,64 +36,108 @@ public struct AuditRecord: Codable, Hashable, Sendable {
 }
 
 /// Writes audit lines to the log, and to a file of their own where one is configured.
-public struct AuditLog: Sendable {
+final class AuditLog: Sendable {
   private let logger: Logger
-  private let file: Int32?
+  /// Nil for the log alone.
+  private let file: AuditFile?
   private let thread: NIOThreadPool?
 
   /// Why the audit file can't be written: the gateway does not start without one it was told to keep.
-  public struct Unwritable: Error, CustomStringConvertible {
-    public var description: String
+  struct Unwritable: Error, CustomStringConvertible {
+    var description: String
   }
 
   /// - Parameter file: empty for the log alone.
-  public init(file path: String, logger: Logger) throws {
+  init(file path: String, logger: Logger) throws {
     self.logger = logger
     guard !path.isEmpty else {
       file = nil
       thread = nil
       return
     }
-    let descriptor = open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
-    guard descriptor >= 0 else {
-      let reason = String(cString: strerror(errno))
-      throw Unwritable(description: "security.audit.log_file: can't open \(path) for appending: \(reason)")
-    }
-    file = descriptor
+    file = try AuditFile(path)
     // A thread of its own: a write to a disk may block, and the loops must not.
     let pool = NIOThreadPool(numberOfThreads: 1)
     pool.start()
     thread = pool
   }
 
+  /// Opens the file by its name again: whoever rotates it moves it away first.
+  /// - Throws: ``Unwritable``; the old one is written on then.
+  func reopen() throws { try file?.reopen() }
+
+  /// Returns when the line is with the kernel, whatever becomes of the caller's task: a client that leaves takes no line
+  /// with it.
   func write(_ record: AuditRecord) async {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
-    let line: Data
+    let line: [UInt8]
     do {
-      line = try encoder.encode(record)
+      line = Array(try encoder.encode(record))
     } catch {
       return logger.error("an audit line can't be encoded: \(error)")
     }
     logger.notice("audit \(String(decoding: line, as: UTF8.self))")
     guard let file, let thread else { return }
-    do {
-      try await thread.runIfActive { try AuditLog.append(line + [0x0A], to: file) }
-    } catch {
-      logger.error("an audit line could not be written to security.audit.log_file: \(error)")
+    let failure: (any Error)? = await withCheckedContinuation { continuation in
+      thread.submit { _ in
+        // Also where the pool is shutting down: the line is written all the same.
+        do {
+          try file.append(line + [0x0A])
+          continuation.resume(returning: nil)
+        } catch {
+          continuation.resume(returning: error)
+        }
+      }
+    }
+    if let failure { logger.error("an audit line could not be written to security.audit.log_file: \(failure)") }
+  }
+}
+
+/// The file of audit lines.
+private final class AuditFile: Sendable {
+  private let path: String
+  private let descriptor: Mutex<Int32>
+
+  init(_ path: String) throws {
+    self.path = path
+    descriptor = Mutex(try AuditFile.open(path))
+  }
+
+  deinit { _ = descriptor.withLock { close($0) } }
+
+  private static func open(_ path: String) throws -> Int32 {
+    let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
+    guard descriptor >= 0 else {
+      let reason = String(cString: strerror(errno))
+      throw AuditLog.Unwritable(
+        description:
+          "security.audit.log_file: can't open \(path) for appending: \(reason); joblet-api may write below /var/log/joblet"
+      )
+    }
+    return descriptor
+  }
+
+  func reopen() throws {
+    let new = try AuditFile.open(path)
+    descriptor.withLock { descriptor in
+      close(descriptor)
+      descriptor = new
     }
   }
 
   /// One write(2) a line: O_APPEND keeps lines whole beside other writers.
-  private static func append(_ line: Data, to file: Int32) throws {
-    var rest = [UInt8](line)[...]
-    while !rest.isEmpty {
-      let written = rest.withUnsafeBytes { Glibc.write(file, $0.baseAddress, $0.count) }
-      if written < 0 {
-        if errno == EINTR { continue }
-        throw Unwritable(description: String(cString: strerror(errno)))
+  func append(_ line: [UInt8]) throws {
+    try descriptor.withLock { descriptor in
+      var rest = line[...]
+      while !rest.isEmpty {
+        let written = rest.withUnsafeBytes { Glibc.write(descriptor, $0.baseAddress, $0.count) }
+        if written < 0 {
+          if errno == EINTR { continue }
+          throw AuditLog.Unwritable(description: String(cString: strerror(errno)))
+        }
+        rest = rest.dropFirst(written)
       }
-      rest = rest.dropFirst(written)
     }
   }
 }

@@ -1,3 +1,4 @@
+import DaemonKit
 import JobletModel
 import Synchronization
 
@@ -82,101 +83,83 @@ final class GatewayMetrics: Sendable {
 
   func replyDropped() { state.withLock { $0.droppedReplies += 1 } }
 
+  /// What a scrape needs of the others.
+  struct Surroundings {
+    /// Jobs of the live view.
+    var jobs: [JobStatus: Int]
+    var isExecConnected: Bool
+    /// exec's own metrics in the same form; nil if it does not answer.
+    var exec: String?
+    /// Nil where nothing is persisted.
+    var persist: PersistPart?
+    var certificates: [CertificateStatus] = []
+    var process = ProcessFigures()
+  }
+
   /// What a scrape finds of persist.
   struct PersistPart {
     /// Its own metrics in the same form; nil if it does not answer.
     var statistics: String?
   }
 
-  /// The text exposition format, version 0.0.4.
-  /// - Parameter persist: nil where nothing is persisted.
-  func exposition(jobs: [JobStatus: Int], execConnected: Bool, persist: PersistPart?) -> String {
+  /// The text exposition format, version 0.0.4: the gateway's own metrics, then exec's and persist's as they give them.
+  func exposition(_ around: Surroundings) -> String {
     let state = state.withLock { $0 }
-    var out = Exposition()
-    out.family("joblet_api_requests_total", "counter", "Requests answered, by route, method, role and status.")
+    var out = PrometheusText(prefix: "joblet_")
+    GatewayMetrics.writeRequests(state, &out)
+    GatewayMetrics.writeConnections(state, &out)
+    out.metric(
+      "jobs", .gauge, "Jobs by status: all that have not ended, and the newest 1,000 that have.", label: "status",
+      JobStatus.allCases.map { ($0.rawValue, around.jobs[$0] ?? 0) })
+    out.metric(
+      "certificate_expiry_timestamp_seconds", .gauge, "When a certificate of this node ends, in Unix time.",
+      label: "certificate", around.certificates.map { ($0.name, $0.notAfter.nanoseconds / 1_000_000_000) })
+    out.metric("api_info", .gauge, "What runs; always 1.")
+    out.sample("api_info", ["version": jobletVersion], 1)
+    var own = PrometheusText(prefix: "joblet_api_")
+    around.process.write(to: &own)
+    out.metric("api_backend_up", .gauge, "1 if the service answers.")
+    out.sample("api_backend_up", ["backend": "exec"], around.isExecConnected ? 1 : 0)
+    let isPersistUp = around.persist?.statistics == nil ? 0 : 1
+    if around.persist != nil { out.sample("api_backend_up", ["backend": "persist"], isPersistUp) }
+    out.gauge("exec_up", "1 if joblet-exec gave its metrics, which follow.", around.exec == nil ? 0 : 1)
+    if around.persist != nil {
+      out.gauge("persist_up", "1 if joblet-persist gave its metrics, which follow.", isPersistUp)
+    }
+    return [out.text, own.text, around.exec ?? "", around.persist?.statistics ?? ""].map { part in
+      part.isEmpty || part.hasSuffix("\n") ? part : part + "\n"
+    }.joined()
+  }
+
+  private static func writeRequests(_ state: State, _ out: inout PrometheusText) {
+    out.metric("api_requests_total", .counter, "Requests answered, by route, method, role and status.")
     for (key, count) in state.requests.sorted(by: { "\($0.key)" < "\($1.key)" }) {
-      let labels = [("route", key.route), ("method", key.method), ("role", key.role), ("status", "\(key.status)")]
-      out.sample("joblet_api_requests_total", labels, "\(count)")
+      let status = "\(key.status)"
+      out.sample(
+        "api_requests_total", ["route": key.route, "method": key.method, "role": key.role, "status": status], count)
     }
-    out.family("joblet_api_request_duration_seconds", "histogram", "Time to answer, streams left out.")
+    out.metric("api_request_duration_seconds", .histogram, "Time to answer, streams left out.")
     for (route, histogram) in state.latency.sorted(by: { $0.key < $1.key }) {
-      out.histogram(route, histogram.buckets, histogram.sum)
+      out.histogram(
+        "api_request_duration_seconds", label: ("route", route), bounds: bounds, buckets: histogram.buckets,
+        sum: histogram.sum)
     }
-    out.gauge("joblet_api_open_connections", "Connections open on the API's port.", state.openConnections)
-    out.family("joblet_api_connections_total", "counter", "Connections accepted on the API's port.")
-    out.sample("joblet_api_connections_total", [], "\(state.connections)")
-    out.family("joblet_api_refused_connections_total", "counter", "Connections closed before a request, by reason.")
-    for (reason, count) in state.refusedConnections.sorted(by: { $0.key < $1.key }) {
-      out.sample("joblet_api_refused_connections_total", [("reason", reason)], "\(count)")
-    }
-    out.family("joblet_api_closed_connections_total", "counter", "Connections closed for what a client did, by reason.")
-    for (reason, count) in state.closedConnections.sorted(by: { $0.key < $1.key }) {
-      out.sample("joblet_api_closed_connections_total", [("reason", reason)], "\(count)")
-    }
-    out.family(
-      "joblet_api_dropped_replies_total", "counter", "Replies broken off because clients that don't read held too much."
-    )
-    out.sample("joblet_api_dropped_replies_total", [], "\(state.droppedReplies)")
-    out.gauge("joblet_api_open_streams", "Streamed replies open now.", state.openStreams)
-    out.family("joblet_api_streams_total", "counter", "Streamed replies begun.")
-    out.sample("joblet_api_streams_total", [], "\(state.streams)")
-    out.family("joblet_api_sent_bytes_total", "counter", "Bytes of bodies sent.")
-    out.sample("joblet_api_sent_bytes_total", [], "\(state.bytesSent)")
-    out.family("joblet_jobs", "gauge", "Jobs the live view knows, by status.")
-    for status in JobStatus.allCases {
-      out.sample("joblet_jobs", [("status", status.rawValue)], "\(jobs[status] ?? 0)")
-    }
-    out.family("joblet_api_backend_up", "gauge", "1 if the service answers.")
-    out.sample("joblet_api_backend_up", [("backend", "exec")], execConnected ? "1" : "0")
-    guard let persist else { return out.text }
-    let isUp = persist.statistics == nil ? 0 : 1
-    out.sample("joblet_api_backend_up", [("backend", "persist")], "\(isUp)")
-    out.gauge("joblet_persist_up", "1 if joblet-persist gave its metrics, which follow.", isUp)
-    let statistics = persist.statistics ?? ""
-    return out.text + statistics + (statistics.isEmpty || statistics.hasSuffix("\n") ? "" : "\n")
-  }
-}
-
-/// Writes Prometheus text.
-private struct Exposition {
-  var text = ""
-
-  mutating func family(_ name: String, _ type: String, _ help: String) {
-    text += "# HELP \(name) \(help)\n# TYPE \(name) \(type)\n"
   }
 
-  mutating func sample(_ name: String, _ labels: [(String, String)], _ value: String) {
-    let list = labels.map { "\($0.0)=\"\(Exposition.escape($0.1))\"" }.joined(separator: ",")
-    text += list.isEmpty ? "\(name) \(value)\n" : "\(name){\(list)} \(value)\n"
-  }
-
-  mutating func gauge(_ name: String, _ help: String, _ value: Int) {
-    family(name, "gauge", help)
-    sample(name, [], "\(value)")
-  }
-
-  mutating func histogram(_ route: String, _ buckets: [UInt64], _ sum: Double) {
-    let name = "joblet_api_request_duration_seconds"
-    var total: UInt64 = 0
-    for (index, count) in buckets.enumerated() {
-      total += count
-      let bound = index < GatewayMetrics.bounds.count ? "\(GatewayMetrics.bounds[index])" : "+Inf"
-      sample("\(name)_bucket", [("route", route), ("le", bound)], "\(total)")
-    }
-    sample("\(name)_sum", [("route", route)], "\(sum)")
-    sample("\(name)_count", [("route", route)], "\(total)")
-  }
-
-  private static func escape(_ text: String) -> String {
-    var escaped = ""
-    for character in text {
-      switch character {
-      case "\\": escaped += "\\\\"
-      case "\"": escaped += "\\\""
-      case "\n": escaped += "\\n"
-      default: escaped.append(character)
-      }
-    }
-    return escaped
+  private static func writeConnections(_ state: State, _ out: inout PrometheusText) {
+    out.gauge("api_open_connections", "Connections open on the API's port.", state.openConnections)
+    out.counter("api_connections_total", "Connections accepted on the API's port.", state.connections)
+    out.metric(
+      "api_refused_connections_total", .counter, "Connections closed before a request, by reason.", label: "reason",
+      state.refusedConnections.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+    out.metric(
+      "api_closed_connections_total", .counter, "Connections closed for what a client did, by reason.", label: "reason",
+      state.closedConnections.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
+    out.counter(
+      "api_dropped_replies_total", "Replies broken off because clients that don't read held too much.",
+      state.droppedReplies)
+    out.gauge("api_open_streams", "Streamed replies open now.", state.openStreams)
+    out.counter("api_streams_total", "Streamed replies begun.", state.streams)
+    out.counter("api_sent_bytes_total", "Bytes of bodies sent.", state.bytesSent)
   }
 }

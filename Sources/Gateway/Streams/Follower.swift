@@ -28,24 +28,7 @@ struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
   func run(_ stream: ResponseStream) async throws {
     guard parameters.follow else { return try await read(stream) }
     let me = self
-    let isDraining = try await withThrowingTaskGroup(of: Bool.self) { group in
-      group.addTask {
-        try await me.read(stream)
-        return false
-      }
-      group.addTask {
-        await me.source.drain.wait()
-        return true
-      }
-      let first = try await group.next() ?? false
-      group.cancelAll()
-      // The reader stops between two batches, and its last one has left before we write on.
-      while let next = await group.nextResult() {
-        if first, case .success(false) = next { return false }
-      }
-      return first
-    }
-    try Task.checkCancellation()
+    let isDraining = try await source.drain.interrupting { try await me.read(stream) }
     guard isDraining else { return }
     var farewell = Formatter(format, parameters)
     farewell.reportReconnect()

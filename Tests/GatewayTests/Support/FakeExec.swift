@@ -42,6 +42,26 @@ actor FakeExec {
 
   func refuse(_ problem: Problem?) { refusal = problem }
 
+  /// What it says of the node.
+  private var node = NodeStatus(nodeID: "node-1", versions: .init(exec: "9.9"))
+  private(set) var nodeRequests = 0
+  /// Since when it remembers every job that ended.
+  private var completeSince = Timestamp(nanoseconds: 0)
+
+  func report(_ node: NodeStatus) { self.node = node }
+  func remember(since time: Timestamp) { completeSince = time }
+
+  /// How often its events were asked for.
+  private(set) var subscriptions = 0
+  private var isHangingUp = false
+
+  /// Closes the events connection, as a restart does.
+  func hangUp() {
+    isHangingUp = true
+    for watcher in watchers.values { watcher.finish() }
+    watchers = [:]
+  }
+
   @discardableResult
   func add(_ record: JobRecord) -> JobID {
     jobs[record.id] = Job(record: record)
@@ -167,6 +187,12 @@ actor FakeExec {
       jobs[frame.header.job] = nil
       try await connection.send(Frame(FrameHeader(.done)))
     case .events: try await events(connection)
+    case .nodeStatus:
+      nodeRequests += 1
+      try await connection.send(Frame(FrameHeader(.done), json: node))
+    case .statistics:
+      let text = "# TYPE joblet_exec_queued_jobs gauge\njoblet_exec_queued_jobs 7\n"
+      try await connection.send(Frame(FrameHeader(.done), payload: ByteBuffer(string: text)))
     case .output: try await output(try frame.decode(), connection) { try await self.answerOutput($0, $1, mayWait: $2) }
     case .metricOutput:
       try await output(try frame.decode(), connection) { try await self.answerMetrics($0, $1, mayWait: $2) }
@@ -175,12 +201,17 @@ actor FakeExec {
   }
 
   private func events(_ connection: FrameConnection) async throws {
+    subscriptions += 1
     let (id, changes) = watch()
     defer { unwatch(id) }
     for job in jobs.values { try await connection.send(Frame(FrameHeader(.record), json: job.record)) }
-    try await connection.send(Frame(FrameHeader(.done)))
+    try await connection.send(Frame(FrameHeader(.done), json: SnapshotEnd(completeSince: completeSince)))
     for await record in changes {
       if let record { try await connection.send(Frame(FrameHeader(.record), json: record)) }
+    }
+    if isHangingUp {
+      isHangingUp = false
+      throw FrameError.truncated
     }
   }
 
