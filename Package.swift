@@ -168,7 +168,9 @@ let package = Package(
     // Tests: a suite a room; SystemTests drive the installed services.
     tests("LayeringTests", []),
     tests("JobletModelTests", ["JobletModel"]),
-    tests("JobletWireTests", ["JobletWire", "JobletModel", nio, logging]),
+    tests(
+      "JobletWireTests",
+      ["JobletWire", "JobletModel", nio, .product(name: "NIOEmbedded", package: "swift-nio"), logging]),
     tests("JobletConfigTests", ["JobletConfig", "YAML"]),
     tests("DaemonKitTests", ["DaemonKit", "JobletConfig", "JobletModel", logging]),
     tests("LinuxKernelTests", ["LinuxKernel", "Cgroups"]),
@@ -187,7 +189,7 @@ let package = Package(
       "GatewayTests",
       [
         "Gateway", "JobletModel", "JobletWire", "JobletConfig", "Certificates", "HTTPClient", logging, lifecycle, nio,
-        nioPosix, "YAML", .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        nioPosix, x509, "YAML", .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

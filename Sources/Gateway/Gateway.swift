@@ -55,6 +55,7 @@ public struct Gateway: Service {
     let healthConnections = ConnectionRegistry(limit: 256, metrics: nil)
 
     let ledgers: LoopLedgers
+    let refusals: LogLimit
 
     let heartbeat: Duration
 
@@ -69,7 +70,9 @@ public struct Gateway: Service {
         ? FramePool(path: configuration.persist.server.querySocket, service: "joblet-persist") : nil
       persistWatch = persist.map { PersistWatch($0, logger: logger) }
       readiness = Readiness(view: view, persistWatch: persistWatch, certificates: certificates)
-      connections = ConnectionRegistry(limit: configuration.server.maxConnections, metrics: metrics)
+      connections = ConnectionRegistry(
+        limit: configuration.server.maxConnections, handshakes: ConnectionRegistry.handshakes, metrics: metrics)
+      refusals = LogLimit(logger)
       ledgers = LoopLedgers(
         bounds, loops: MultiThreadedEventLoopGroup.singleton.makeIterator().reduce(0) { n, _ in n + 1 },
         metrics: metrics)
@@ -295,7 +298,7 @@ public struct Gateway: Service {
       descriptor: descriptor, tls: tls, responder: dispatcher,
       registry: tls == nil ? parts.healthConnections : parts.connections, metrics: parts.metrics,
       timeouts: configuration.server.timeouts, drain: parts.drain, group: group, executors: executors,
-      ledgers: parts.ledgers, logger: logger)
+      ledgers: parts.ledgers, logger: logger, refusals: parts.refusals)
   }
 
   private var apiDispatcher: Dispatcher {

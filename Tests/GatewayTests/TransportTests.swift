@@ -78,6 +78,76 @@ import Testing
     }
   }
 
+  /// What two readers could take for two different sequences of requests: a proxy before us must not see one where we see two.
+  @Test(arguments: [
+    "Transfer-Encoding: chunked, identity\r\n\r\n0\r\n\r\n", "Transfer-Encoding: xchunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: identity\r\n\r\n", "Transfer-Encoding : chunked\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding:\tchunked\r\nContent-Length: 4\r\n\r\n0\r\n\r\n",
+    "Transfer-Encoding: chunked\r\nTransfer-Encoding: identity\r\n\r\n0\r\n\r\n", "Content-Length: +5\r\n\r\nabcde",
+    "Content-Length: -5\r\n\r\nabcde", "Content-Length: 5, 5\r\n\r\nabcde",
+    "Content-Length: 5\r\nContent-Length: 5\r\n\r\nabcde", "Content-Length: 99999999999999999999999\r\n\r\nabcde",
+    "Content-Length: 0x5\r\n\r\nabcde", "Transfer-Encoding: chunked\r\n\r\nzz\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n-1\r\n", "Transfer-Encoding: chunked\r\n\r\nFFFFFFFFFFFFFFFFF\r\n",
+    "Transfer-Encoding: chunked\r\n\r\n2\n{}\n0\n\n", "Transfer-Encoding: chunked\r\n\r\n2\r\n{}xx0\r\n\r\n",
+    "X-A: b\r\n Transfer-Encoding: chunked\r\n\r\n", "X-A: a\0b\r\n\r\n", "X-A: a\rContent-Length: 5\r\n\r\n",
+    "Host: y\r\n\r\n",
+  ])
+  func whatCouldBeReadAsTwoRequestsIsNone(_ shape: String) async throws {
+    try await Fixture.run { f in
+      let text =
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\n\(shape)"
+        + "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nContent-Length: 17\r\n\r\n{\"command\":\"sh\"} "
+      let reply = try await RawClient.exchange(f, [text])
+      #expect(reply.hasPrefix("HTTP/1.1 400 "), "\(reply)")
+      #expect(reply.split(separator: "HTTP/1.1 ").count == 1, "one answer and no second request")
+      #expect(await f.exec.requests.isEmpty)
+    }
+  }
+
+  @Test func aRequestNamesItsHost() async throws {
+    try await Fixture.run { f in
+      let without = try await RawClient.exchange(f, ["GET /v1/jobs HTTP/1.1\r\n\r\n"])
+      #expect(without.hasPrefix("HTTP/1.1 400 "), "\(without)")
+      // HTTP/1.0 knew no hosts.
+      let old = try await RawClient.exchange(f, ["GET /v1/jobs HTTP/1.0\r\n\r\n"])
+      #expect(old.hasPrefix("HTTP/1.0 200 "), "\(old)")
+    }
+  }
+
+  @Test func whatFollowsAWholeRequestDoesNotTakeItsAnswer() async throws {
+    try await Fixture.run { f in
+      let reply = try await RawClient.exchange(f, ["GET /v1/jobs HTTP/1.1\r\nHost: x\r\n\r\nGARBAGE\r\n\r\n"])
+      #expect(reply.hasPrefix("HTTP/1.1 200 "), "\(reply)")
+      #expect(reply.split(separator: "HTTP/1.1 ").count == 1)
+    }
+  }
+
+  /// `server.max_body` and more, slowly enough to be refused on the way: the connection is read on for a moment and closed.
+  @Test func aBodyWithoutEndIsRefusedOnItsWay() async throws {
+    try await Fixture.run { f in
+      let head =
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+      let reply = try await RawClient.run(f) { inbound, outbound in
+        try await outbound.write(ByteBuffer(string: head))
+        let chunk = ByteBuffer(string: "10000\r\n" + String(repeating: " ", count: 65_536) + "\r\n")
+        do {
+          for _ in 0..<1024 { try await outbound.write(chunk) }
+        } catch {
+          // Closed while we wrote, which is what it is for.
+        }
+        var all = ""
+        do {
+          while let bytes = try await inbound.next() { all += String(buffer: bytes) }
+        } catch {
+          // A reset after what was read.
+        }
+        return all
+      }
+      #expect(reply.hasPrefix("HTTP/1.1 413 "), "\(reply)")
+      #expect(await f.exec.requests.isEmpty)
+    }
+  }
+
   @Test func slowClientsAreClosedInTime() async throws {
     try await Fixture.run({ configuration, _ in
       configuration.server.timeouts.handshake = .milliseconds(300)

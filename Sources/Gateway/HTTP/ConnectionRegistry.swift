@@ -6,29 +6,49 @@ final class ConnectionRegistry: Sendable {
   private struct State {
     var channels: [ObjectIdentifier: any Channel] = [:]
     var peers: [ObjectIdentifier: PeerIdentity] = [:]
+    /// Connections whose handshake is under way, oldest first; one that is done stays until it is passed over.
+    var shaking: CircularBuffer<ObjectIdentifier> = []
+    var isShaking: Set<ObjectIdentifier> = []
     /// Connections whose client was not welcome any more when they were last looked at.
     var unwelcome: Set<ObjectIdentifier> = []
   }
 
   private let limit: Int
+  /// Handshakes at one time; nil where there are none. Each costs some 40 KiB, and anybody can begin one.
+  private let handshakes: Int?
   private let metrics: GatewayMetrics?
   private let state = Mutex(State())
 
+  /// As many clients may come back at once after a restart.
+  static let handshakes = 2048
+
   /// - Parameter limit: `server.max_connections`.
-  init(limit: Int, metrics: GatewayMetrics?) {
+  init(limit: Int, handshakes: Int? = nil, metrics: GatewayMetrics?) {
     self.limit = limit
+    self.handshakes = handshakes
     self.metrics = metrics
   }
 
   var count: Int { state.withLock { $0.channels.count } }
 
-  /// Takes a connection in, until it closes. False when there is no room.
+  /// Takes a connection in, until it closes. False when there is no room. Where too many handshakes are under way, the
+  /// one that has taken longest makes room: a client with a certificate is done within milliseconds, and who only wants to
+  /// keep others out is not.
   func enter(_ channel: any Channel) -> Bool {
     let id = ObjectIdentifier(channel)
-    let isIn = state.withLock { state in
-      guard state.channels.count < limit else { return false }
+    let (isIn, slowest) = state.withLock { state -> (Bool, (any Channel)?) in
+      let slowest = makeRoom(&state)
+      guard state.channels.count < limit || slowest != nil else { return (false, nil) }
       state.channels[id] = channel
-      return true
+      if handshakes != nil {
+        state.shaking.append(id)
+        state.isShaking.insert(id)
+      }
+      return (true, slowest)
+    }
+    if let slowest {
+      metrics?.connectionRefused("too_many_handshakes")
+      slowest.close(promise: nil)
     }
     guard isIn else { return false }
     metrics?.connectionOpened()
@@ -36,12 +56,31 @@ final class ConnectionRegistry: Sendable {
       guard let self else { return }
       state.withLock { state in
         state.channels[id] = nil
+        state.isShaking.remove(id)
         state.peers[id] = nil
         state.unwelcome.remove(id)
       }
       metrics?.connectionClosed()
     }
     return true
+  }
+
+  /// Picks the oldest unfinished handshake if there are too many.
+  private func makeRoom(_ state: inout State) -> (any Channel)? {
+    guard let handshakes else { return nil }
+    while let first = state.shaking.first, !state.isShaking.contains(first) { state.shaking.removeFirst() }
+    guard state.isShaking.count >= handshakes, let oldest = state.shaking.popFirst() else { return nil }
+    state.isShaking.remove(oldest)
+    return state.channels[oldest]
+  }
+
+  /// The connection's handshake is done.
+  func handshakeDone(_ channel: any Channel) {
+    let id = ObjectIdentifier(channel)
+    state.withLock { state in
+      state.isShaking.remove(id)
+      while let first = state.shaking.first, !state.isShaking.contains(first) { state.shaking.removeFirst() }
+    }
   }
 
   /// Says who is at the other end, once that is known.

@@ -1,4 +1,3 @@
-import Logging
 import NIOCore
 import NIOHTTP2
 
@@ -91,18 +90,18 @@ final class HTTP2Errors: ChannelInboundHandler {
   typealias InboundIn = NIOAny
 
   private let metrics: GatewayMetrics
-  private let logger: Logger
+  private let log: LogLimit
 
-  init(metrics: GatewayMetrics, logger: Logger) {
+  init(metrics: GatewayMetrics, log: LogLimit) {
     self.metrics = metrics
-    self.logger = logger
+    self.log = log
   }
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     // Anything else was one stream's, which was reset, or the socket's, which is closed.
     guard let reason = HTTP2Errors.reason(error) else { return }
     metrics.connectionClosed(reason)
-    logger.info("closed the connection from \(remoteName(context.channel.remoteAddress)): \(error)")
+    log.info("closed the connection from \(remoteName(context.channel.remoteAddress)): \(error)")
     context.close(promise: nil)
   }
 

@@ -25,6 +25,8 @@ struct HTTPListener: Sendable {
   let executors: LoopExecutors
   let ledgers: LoopLedgers
   let logger: Logger
+  /// For what anybody can cause as often as they like.
+  let refusals: LogLimit
 
   /// Begins to accept.
   /// - Returns: the listening channel; closing it ends the accepting and nothing else.
@@ -57,7 +59,7 @@ struct HTTPListener: Sendable {
     }
     try pipeline.addHandler(NIOSSLServerHandler(context: tls.context))
     try pipeline.addHandler(
-      HandshakeGuard(limit: .nanoseconds(timeouts.handshake.nanoseconds), metrics: metrics, logger: logger))
+      HandshakeGuard(limit: .nanoseconds(timeouts.handshake.nanoseconds), metrics: metrics, log: refusals))
     let me = self
     try pipeline.addHandler(
       ApplicationProtocolNegotiationHandler { result, channel in
@@ -66,6 +68,7 @@ struct HTTPListener: Sendable {
   }
 
   private func setUp(_ channel: any Channel, negotiated: ALPNResult) throws {
+    registry.handshakeDone(channel)
     let certificate = try channel.pipeline.syncOperations.nioSSL_peerCertificate()
     var info = ConnectionInfo(
       version: .http1, peer: identity(certificate), remote: remoteName(channel.remoteAddress), tls: tls)
@@ -74,7 +77,7 @@ struct HTTPListener: Sendable {
       // It is told in the answer to its first request, as one without a role is; the journal says it now.
       do { _ = try info.identity() } catch {
         metrics.connectionRefused("certificate")
-        logger.info("a connection from \(info.remote) gets no answers: \(error.detail)")
+        refusals.info("a connection from \(info.remote) gets no answers: \(error.detail)")
       }
     }
     if case .negotiated("h2") = negotiated {
@@ -179,7 +182,7 @@ struct HTTPListener: Sendable {
       }
     }
     try pipeline.addHandler(manager)
-    try pipeline.addHandler(HTTP2Errors(metrics: metrics, logger: logger))
+    try pipeline.addHandler(HTTP2Errors(metrics: metrics, log: refusals))
     // The connection became active before it was known to speak HTTP/2; the manager's clocks start with that event.
     manager.channelActive(context: try pipeline.context(handler: manager))
   }

@@ -11,14 +11,14 @@ final class HandshakeGuard: ChannelInboundHandler, RemovableChannelHandler {
 
   private let limit: TimeAmount
   private let metrics: GatewayMetrics
-  private let logger: Logger
+  private let log: LogLimit
   private var timer: Scheduled<Void>?
   private var isDone = false
 
-  init(limit: TimeAmount, metrics: GatewayMetrics, logger: Logger) {
+  init(limit: TimeAmount, metrics: GatewayMetrics, log: LogLimit) {
     self.limit = limit
     self.metrics = metrics
-    self.logger = logger
+    self.log = log
   }
 
   func handlerAdded(context: ChannelHandlerContext) {
@@ -56,7 +56,7 @@ final class HandshakeGuard: ChannelInboundHandler, RemovableChannelHandler {
     isDone = true
     timer?.cancel()
     metrics.connectionRefused(reason)
-    logger.info("refused a connection from \(remoteName(from)): \(why)")
+    log.info("refused a connection from \(remoteName(from)): \(why)")
   }
 }
 
