@@ -17,7 +17,7 @@ public struct ConfigCheck: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "check", abstract: "Tells which configuration is used and whether its nodes can be talked to.",
     discussion: """
-      For each node: who you are there, how long your certificate is good for, and whether the node answers. rnx exits with 0 if
+      For each node: who you are there, how long your certificate is good for, and whether the node answers. rnx exits with 0 if \
       all is well, with 125 if something has to be mended.
       """)
 

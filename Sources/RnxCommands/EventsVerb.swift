@@ -7,7 +7,7 @@ public struct Events: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     abstract: "Shows changes of all jobs as they happen, until Ctrl-C.",
     discussion: """
-      A line a change: when it was told, which job, its state and why. All conditions hold at once. With --json a line is an object named
+      A line a change: when it was told, which job, its state and why. All conditions hold at once. With --json a line is an object named \
       like the event: {"job":{…}}, {"deleted":{…}}, {"synced":{…}}, {"gap":{…}}.
 
         rnx events --status FAILED

@@ -8,7 +8,7 @@ public struct JobDeleteAll: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "delete-all", abstract: "Deletes every ended job, its record and its output.",
     discussion: """
-      Jobs that have not ended stay. It takes the role admin, and asks before it begins; --yes answers beforehand, which is
+      Jobs that have not ended stay. It takes the role admin, and asks before it begins; --yes answers beforehand, which is \
       needed where there is no terminal to ask at.
 
         rnx job delete-all --until 7d --yes
@@ -29,6 +29,7 @@ public struct JobDeleteAll: AsyncParsableCommand {
     }
     let connection = try Connection(self.connection)
     let terminal = Terminal()
+    var progress = Progress(terminal)
     if !yes { try await ask(connection, request) }
     var count = 0
     while true {
@@ -37,9 +38,9 @@ public struct JobDeleteAll: AsyncParsableCommand {
       ) { try await $0.deleteAll(request) }
       count += answer.deleted
       guard answer.hasMore else { break }
-      try await terminal.progress("\(count) jobs deleted …")
+      try await progress.show("\(count) jobs deleted …")
     }
-    try await terminal.progress(nil)
+    try await progress.clear()
     try await terminal.print(
       self.connection.json ? JSONOutput.text(["deleted": count]) : "\(count) \(count == 1 ? "job" : "jobs") deleted")
   }

@@ -27,6 +27,7 @@ public struct JobList: AsyncParsableCommand {
     let limit = all ? .max : limit ?? 100
     let connection = try Connection(self.connection)
     let terminal = Terminal()
+    var progress = Progress(terminal)
     var jobs: [JobRecord] = []
     var cursor: String?
     repeat {
@@ -36,9 +37,9 @@ public struct JobList: AsyncParsableCommand {
       }
       jobs += page.jobs
       cursor = page.nextCursor
-      if cursor != nil, jobs.count < limit { try await terminal.progress("\(jobs.count) jobs …") }
+      if cursor != nil, jobs.count < limit { try await progress.show("\(jobs.count) jobs …") }
     } while cursor != nil && jobs.count < limit
-    try await terminal.progress(nil)
+    try await progress.clear()
     if quiet {
       for job in jobs { try await terminal.print(job.id.description) }
       return

@@ -7,10 +7,10 @@ public struct JobLog: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "log", abstract: "Prints a job's output, stored or live.",
     discussion: """
-      Lines of stdout go to stdout, those of stderr to stderr, byte for byte as the job wrote them. All conditions hold at
+      Lines of stdout go to stdout, those of stderr to stderr, byte for byte as the job wrote them. All conditions hold at \
       once; --tail, --offset and --limit count the lines that meet them.
 
-      rnx exits with 0 when all that was asked for is printed, however the job ended; with 125 when it can't be; and with 130
+      rnx exits with 0 when all that was asked for is printed, however the job ended; with 125 when it can't be; and with 130 \
       after Ctrl-C while following, which leaves the job alone.
 
         rnx job log 019a1234 --filter ERROR --since 1h

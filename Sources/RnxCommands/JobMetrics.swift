@@ -7,10 +7,10 @@ public struct JobMetrics: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "metrics", abstract: "Shows what a job used: CPU, memory, disk, network.",
     discussion: """
-      A row is a sample; CPU is percent of one core since the sample before, counters count from the job's start, and a dash
+      A row is a sample; CPU is percent of one core since the sample before, counters count from the job's start, and a dash \
       is what was not measured. On a terminal a chart of CPU and memory follows. With --json the stored lines are printed as they are, with everything that was measured.
 
-      rnx exits with 0 when all that was asked for is printed, however the job ended; with 125 when it can't be; and with 130
+      rnx exits with 0 when all that was asked for is printed, however the job ended; with 125 when it can't be; and with 130 \
       after Ctrl-C while following, which leaves the job alone.
 
         rnx job metrics 019a1234 --since 1h --until now

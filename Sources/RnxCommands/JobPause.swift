@@ -6,7 +6,7 @@ public struct JobPause: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "pause", abstract: "Freezes running jobs where they stand.",
     discussion: """
-      Returns when every process stands still. A paused job keeps its memory, and its time-out goes on; 'rnx job resume' lets
+      Returns when every process stands still. A paused job keeps its memory, and its time-out goes on; 'rnx job resume' lets \
       it go on, 'rnx job stop' ends it.
       """)
 

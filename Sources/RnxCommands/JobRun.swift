@@ -10,10 +10,10 @@ public struct JobRun: AsyncParsableCommand {
     commandName: "run", abstract: "Runs a command as a job and prints the job's ID.",
     usage: "rnx job run [options] [--] COMMAND [ARGS …]",
     discussion: """
-      Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte
+      Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte \
       for byte, and rnx exits as the job did; Ctrl-C then stops the following, not the job, unless --stop-on-interrupt is given.
 
-      A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, --secret-file from a
+      A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, --secret-file from a \
       file or stdin, so that it need not stand on the command line.
 
         rnx job run --follow sh -c 'echo hello'
@@ -54,9 +54,11 @@ public struct JobRun: AsyncParsableCommand {
     let words = Array(command.first == "--" ? command.dropFirst() : command[...])
     let request = try job.request(words, environment: ProcessInfo.processInfo.environment)
     let connection = try Connection(self.connection)
+    let waiting = Interrupt(farewell: "whether the job was started is not known; 'rnx job list' shows it if it was")
     let record = try await connection.call("the job can't be run") {
       try await $0.run(request, key: UUID().uuidString)
     }
+    waiting.restore()
     let terminal = Terminal()
     guard follow else {
       try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(record.id)")

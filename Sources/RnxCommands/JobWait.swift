@@ -7,7 +7,7 @@ public struct JobWait: AsyncParsableCommand {
   public static let configuration = CommandConfiguration(
     commandName: "wait", abstract: "Waits for jobs to end, and exits as they did.",
     discussion: """
-      Prints a line for each job as it ends, with --json its record. rnx exits as the jobs did: with 0 if all of them did, else
+      Prints a line for each job as it ends, with --json its record. rnx exits as the jobs did: with 0 if all of them did, else \
       as the first of them in the order given that did not; with 124 when --timeout is over first.
 
         rnx job wait 019a1234 && rnx job log 019a1234

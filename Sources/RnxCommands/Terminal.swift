@@ -29,12 +29,6 @@ public struct Terminal: Sendable {
     if isatty(STDERR_FILENO) == 1 { try await warn(line) }
   }
 
-  /// How far a long work has come, on one line that the next overwrites; nil clears it. For people only.
-  func progress(_ line: String?) async throws {
-    guard isatty(STDERR_FILENO) == 1 else { return }
-    try await write(Array("\r\u{1B}[K\(line ?? "")".utf8), to: STDERR_FILENO)
-  }
-
   public func warn(_ line: String) async throws { try await write(Array("rnx: \(line)\n".utf8), to: STDERR_FILENO) }
 
   /// A line typed at stdin; nil at its end. Waits on a thread of its own.
