@@ -122,7 +122,7 @@ let package = Package(
       "Worker",
       [
         "Sandbox", "Cgroups", "LinuxKernel", "JobletWire", "JobletConfig", "JobletModel", "CInitABI", "CEvents",
-        "DaemonKit", logging, lifecycle, nio, nioPosix,
+        "DaemonKit", crypto, logging, lifecycle, nio, nioPosix,
       ]),
 
     // Storage.
@@ -140,7 +140,9 @@ let package = Package(
     room(
       "Gateway",
       [
-        "JobletWire", "JobletModel", "JobletConfig", "DaemonKit", logging, lifecycle, nio, nioPosix, x509, asn1, crypto,
+        "JobletWire", "JobletModel", "JobletConfig", "DaemonKit", "CZlib", logging, lifecycle, nio, nioPosix, x509,
+        asn1,
+        crypto,
         .product(name: "NIOSSL", package: "swift-nio-ssl"),
         .product(name: "NIOTLS", package: "swift-nio"),
         .product(name: "NIOHTTP1", package: "swift-nio"),
@@ -189,7 +191,7 @@ let package = Package(
       "GatewayTests",
       [
         "Gateway", "JobletModel", "JobletWire", "JobletConfig", "Certificates", "HTTPClient", logging, lifecycle, nio,
-        nioPosix, x509, "YAML", .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        nioPosix, x509, "YAML", "CZlib", .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

@@ -163,6 +163,9 @@ public struct Gateway: Service {
     return address.isEmpty || address.hasPrefix("0.0.0.0:") || address.hasPrefix("[::]:") ? nil : address
   }
 
+  /// Requests that wait for a job's end.
+  public var waitingRequests: Int { parts.view.waiters.count }
+
   // MARK: Life
 
   /// Serves until a graceful shutdown has drained every connection, or the task is cancelled.
@@ -238,6 +241,7 @@ public struct Gateway: Service {
     hooks.status("stopping: \(parts.connections.count) connections are being closed")
     await close(apiChannel)
     parts.drain.raise()
+    parts.view.waiters.close()
     parts.connections.quiesce()
     let deadline = ContinuousClock.now + configuration.server.timeouts.drain
     while parts.connections.count > 0, ContinuousClock.now < deadline {

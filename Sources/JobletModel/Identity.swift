@@ -48,15 +48,18 @@ public struct Caller: Codable, Hashable, Sendable {
   public var name: String
   public var role: Role
   public var requestID: String
+  /// The call's ``TraceContext``, where it came with one.
+  public var traceparent: String?
 
   enum CodingKeys: String, CodingKey {
-    case name, role
+    case name, role, traceparent
     case requestID = "request_id"
   }
 
-  public init(name: String, role: Role, requestID: String) {
+  public init(name: String, role: Role, requestID: String, traceparent: String? = nil) {
     self.name = name
     self.role = role
     self.requestID = requestID
+    self.traceparent = traceparent
   }
 }

@@ -103,13 +103,15 @@ public struct JobRecord: Codable, Hashable, Sendable, Identifiable {
   /// The `seq` of the last log line, once the job has ended.
   public var lastSeq: UInt64?
   public var usage: JobUsage?
+  /// The ``TraceContext`` of the call that posted it, where it came with one.
+  public var traceparent: String?
 
   /// What stands for a secret's value wherever a record is shown.
   public static let maskedSecret = "***"
 
   public enum CodingKeys: String, CodingKey, CaseIterable {
     case id, name, command, args, env, limits, timeout, labels, status, signal, reason, message, owner, version, usage
-    case seccomp
+    case seccomp, traceparent
     case secretEnv = "secret_env"
     case exitCode = "exit_code"
     case createdAt = "created_at"

@@ -29,6 +29,7 @@ extension JobRecord {
     object.member("started_at", startedAt)
     object.member("status", status.rawValue)
     object.member("timeout", timeout)
+    object.member("traceparent", traceparent)
     if let usage { object.member("usage") { $0.members(of: usage) } }
     object.member("version", version)
     return object.finish()

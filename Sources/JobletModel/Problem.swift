@@ -11,6 +11,10 @@ public struct Problem: Error, Codable, Hashable, Sendable, CustomStringConvertib
     case methodNotAllowed = "method-not-allowed"
     case notAcceptable = "not-acceptable"
     case conflict
+    /// The `Idempotency-Key` was used for another request.
+    case keyReused = "idempotency-key-reused"
+    /// The first request with this `Idempotency-Key` is still being answered.
+    case keyInUse = "idempotency-key-in-use"
     case tooLarge = "too-large"
     case unsupportedMediaType = "unsupported-media-type"
     case tooManyJobs = "too-many-jobs"
@@ -27,7 +31,8 @@ public struct Problem: Error, Codable, Hashable, Sendable, CustomStringConvertib
       case .notFound: 404
       case .methodNotAllowed: 405
       case .notAcceptable: 406
-      case .conflict: 409
+      case .conflict, .keyInUse: 409
+      case .keyReused: 422
       case .tooLarge: 413
       case .unsupportedMediaType: 415
       case .tooManyJobs: 429
@@ -35,6 +40,9 @@ public struct Problem: Error, Codable, Hashable, Sendable, CustomStringConvertib
       case .unavailable: 503
       }
     }
+
+    /// The URN that clients see in `type`.
+    public var type: String { "urn:joblet:problem:\(rawValue)" }
 
     /// The short title, the same for every problem of the kind.
     public var title: String {
@@ -47,6 +55,8 @@ public struct Problem: Error, Codable, Hashable, Sendable, CustomStringConvertib
       case .methodNotAllowed: "The method is not allowed here"
       case .notAcceptable: "None of the accepted formats is on offer"
       case .conflict: "The state does not allow this"
+      case .keyReused: "The key was used for another request"
+      case .keyInUse: "The request with this key is still being answered"
       case .tooLarge: "The request is too large"
       case .unsupportedMediaType: "The body's format is not understood"
       case .tooManyJobs: "The node has no room for another job now"

@@ -40,7 +40,8 @@ public enum FrameType: UInt8, Sendable, CaseIterable {
   case sweep = 23
 
   // exec.sock.
-  /// [``RunRequest``] → `record`.
+  /// [``RunRequest``] → `record`, with the flag ``FrameFlags/replayed`` if an earlier request with the same key started the job;
+  /// its payload is empty then if exec has let go of the job.
   case run = 32
   /// Job in the header → `record`.
   case status = 33
@@ -89,6 +90,8 @@ public struct FrameFlags: OptionSet, Sendable, Hashable {
   public static let partial = FrameFlags(rawValue: 1)
   /// A log frame's payload is JSON lines rather than raw lines.
   public static let encoded = FrameFlags(rawValue: 2)
+  /// The record is of a job that an earlier request with the same key started.
+  public static let replayed = FrameFlags(rawValue: 4)
 }
 
 /// The header every frame starts with: 48 bytes, little-endian.

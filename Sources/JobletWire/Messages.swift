@@ -88,10 +88,17 @@ public struct SnapshotEnd: Codable, Hashable, Sendable {
 public struct RunRequest: Codable, Hashable, Sendable {
   public var request: JobRequest
   public var caller: Caller
+  /// The caller's name for this request (`Idempotency-Key`): asked for once more within a day, it starts nothing, and the
+  /// answer is that of the first.
+  public var key: String?
 
-  public init(request: JobRequest, caller: Caller) {
+  /// How long a key may be, in bytes.
+  public static let keyLength = 1...255
+
+  public init(request: JobRequest, caller: Caller, key: String? = nil) {
     self.request = request
     self.caller = caller
+    self.key = key
   }
 }
 

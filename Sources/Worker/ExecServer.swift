@@ -44,15 +44,14 @@ struct ExecServer: Sendable {
         trace?.note(.frame)
       }
       return try await audited("run", request.caller, connection) { [trace] in
-        let record = try await supervisor.run(request.request, caller: request.caller, trace: trace)
-        return ([reply(record)], record.id)
+        try await self.run(request, trace)
       }
     case .status:
       return [reply(try await supervisor.status(frame.header.job))]
     case .stop:
       let request = try frame.decode(StopRequest.self)
       return try await audited("stop", request.caller, connection, job: request.job) {
-        ([reply(try await supervisor.stop(request))], request.job)
+        Answered([reply(try await supervisor.stop(request))], request.job)
       }
     case .pause, .resume:
       let caller = try frame.decode(Caller.self)
@@ -60,14 +59,14 @@ struct ExecServer: Sendable {
       let isPause = frame.header.type == .pause
       return try await audited(isPause ? "pause" : "resume", caller, connection, job: job) {
         let record = isPause ? try await supervisor.pause(job) : try await supervisor.resume(job)
-        return ([reply(record)], job)
+        return Answered([reply(record)], job)
       }
     case .deleteJob:
       let caller = try frame.decode(Caller.self)
       let job = frame.header.job
       return try await audited("delete", caller, connection, job: job) {
         try await supervisor.delete(job)
-        return ([Frame(FrameHeader(.done, job: job))], job)
+        return Answered([Frame(FrameHeader(.done, job: job))], job)
       }
     case .nodeStatus:
       return [try Frame(FrameHeader(.done), json: try await node.status(supervisor))]
@@ -85,6 +84,17 @@ struct ExecServer: Sendable {
     }
   }
 
+  private func run(_ request: RunRequest, _ trace: StartTrace?) async throws -> Answered {
+    switch try await supervisor.run(request, trace: trace) {
+    case .started(let record): return Answered([reply(record)], record.id)
+    case .replayed(let job, let record?):
+      let header = FrameHeader(.record, flags: .replayed, job: job, seq: record.version)
+      return Answered([Frame(header, payload: ByteBuffer(bytes: record.json()))], job, outcome: "replayed")
+    case .replayed(let job, nil):
+      return Answered([Frame(FrameHeader(.record, flags: .replayed, job: job))], job, outcome: "replayed")
+    }
+  }
+
   private func reply(_ record: JobRecord) -> Frame {
     Frame(FrameHeader(.record, job: record.id, seq: record.version), payload: ByteBuffer(bytes: record.json()))
   }
@@ -98,23 +108,37 @@ struct ExecServer: Sendable {
     }
   }
 
+  /// A mutation's answer, and what the audit line says of it.
+  private struct Answered {
+    var frames: [Frame]
+    var job: JobID
+    var outcome: String
+
+    init(_ frames: [Frame], _ job: JobID, outcome: String = "ok") {
+      self.frames = frames
+      self.job = job
+      self.outcome = outcome
+    }
+  }
+
   /// Writes exec's own audit line for a mutation, whatever the gateway writes: a gateway taken over can't forge it.
   private func audited(
     _ operation: String, _ caller: Caller, _ connection: FrameConnection, job: JobID? = nil,
-    _ body: () async throws -> ([Frame], JobID)
+    _ body: () async throws -> Answered
   ) async throws -> [Frame] {
     var metadata: Logger.Metadata = [
       "operation": "\(operation)", "caller": "\(ExecServer.printable(caller.name))", "role": "\(caller.role.rawValue)",
       "request_id": "\(ExecServer.printable(caller.requestID))", "peer_pid": "\(connection.peer.pid)",
       "peer_uid": "\(connection.peer.uid)",
     ]
+    if let trace = caller.traceparent.flatMap({ TraceContext($0) }) { metadata["traceparent"] = "\(trace)" }
     if let job { metadata["job"] = "\(job)" }
     do {
-      let (frames, job) = try await body()
-      metadata["job"] = "\(job)"
-      metadata["outcome"] = "ok"
+      let answered = try await body()
+      metadata["job"] = "\(answered.job)"
+      metadata["outcome"] = "\(answered.outcome)"
       logger.info("audit", metadata: metadata)
-      return frames
+      return answered.frames
     } catch {
       metadata["outcome"] = "\((error as? Problem)?.kind.rawValue ?? "error")"
       logger.info("audit", metadata: metadata)

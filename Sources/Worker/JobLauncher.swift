@@ -73,10 +73,12 @@ package struct JobLauncher: Sendable {
     package var isThere: Bool
     /// Nobody stores what it does.
     package var isLive: Bool
+    /// Its request had an `Idempotency-Key`.
+    package var key: KeyedRun?
 
     package init(
       job: JobID, request: JobRequest, limits: Result<CgroupLimits, SetupProblem>, timeout: Duration?,
-      record: [UInt8], directory: JobStateDirectory, isThere: Bool, isLive: Bool
+      record: [UInt8], directory: JobStateDirectory, isThere: Bool, isLive: Bool, key: KeyedRun? = nil
     ) {
       self.job = job
       self.request = request
@@ -86,6 +88,7 @@ package struct JobLauncher: Sendable {
       self.directory = directory
       self.isThere = isThere
       self.isLive = isLive
+      self.key = key
     }
   }
 
@@ -100,12 +103,14 @@ package struct JobLauncher: Sendable {
       if !order.isThere {
         // No room for its output: a refusal, and whoever asked may ask elsewhere.
         if ["ring", "state directory"].contains(error.step) { throw error }
-        try order.directory.create(request: order.request, record: order.record, isLive: order.isLive)
+        try order.directory.create(
+          request: order.request, record: order.record, isLive: order.isLive, key: order.key)
       }
       return LaunchOutcome(problem: error)
     }
     do {
-      try sandbox.directory.writeJob(request: order.request, record: order.record, isLive: order.isLive)
+      try sandbox.directory.writeJob(
+        request: order.request, record: order.record, isLive: order.isLive, key: order.key)
       try sandbox.directory.become(order.directory, exists: order.isThere)
     } catch {
       sandboxes.discard(sandbox)

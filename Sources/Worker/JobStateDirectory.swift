@@ -42,9 +42,10 @@ package struct LaunchNote: Codable, Hashable, Sendable {
 /// | `facts/` | ``Plan/facts(of:)``: what the job sees in `/run/joblet` | the end |
 /// | `metrics` | the samples persist has not acknowledged, and the newest (``MetricSeries``) | the end |
 /// | `live` | empty: nobody stores what the job does, it was admitted with `ipc.enabled: false` | the end |
+/// | `key` | ``KeyedRun``, if its request had an `Idempotency-Key` | the end, and then in ``RunKeyFile`` |
 ///
 /// That of a sandbox without a job is `/run/joblet/prepared/<sandbox>/` and has `launch`, the output's files and `facts/`. A claim
-/// writes `request`, `secret`, `record` and `live` into it (``writeJob(request:record:isLive:)``); then it becomes the job's by a
+/// writes `request`, `secret`, `record`, `live` and `key` into it (``writeJob(request:record:isLive:key:)``); then it becomes the job's by a
 /// rename.
 package struct JobStateDirectory: Sendable {
   package let path: String
@@ -58,10 +59,10 @@ package struct JobStateDirectory: Sendable {
   package var facts: String { "\(path)/facts" }
 
   /// Makes the directory and writes what starts the job; the values of `request.secretEnv` are real here.
-  package func create(request: JobRequest, record: [UInt8], isLive: Bool = false) throws {
+  package func create(request: JobRequest, record: [UInt8], isLive: Bool = false, key: KeyedRun? = nil) throws {
     try Kernel.call("mkdir", path) { mkdir(path, 0o700) }
     do {
-      try writeJob(request: request, record: record, isLive: isLive)
+      try writeJob(request: request, record: record, isLive: isLive, key: key)
     } catch {
       remove()
       throw error
@@ -69,8 +70,9 @@ package struct JobStateDirectory: Sendable {
   }
 
   /// Writes what starts the job; the values of `request.secretEnv` are real here.
-  package func writeJob(request: JobRequest, record: [UInt8], isLive: Bool) throws {
+  package func writeJob(request: JobRequest, record: [UInt8], isLive: Bool, key: KeyedRun? = nil) throws {
     if isLive { try writeNew("live", []) }
+    if let key { try writeNew("key", key.encoded) }
     if !request.secretEnv.isEmpty { try writeNew("secret", Array(try JSONEncoder().encode(request.secretEnv))) }
     var masked = request
     masked.secretEnv = request.secretEnv.mapValues { _ in JobRecord.maskedSecret }
@@ -127,6 +129,12 @@ package struct JobStateDirectory: Sendable {
     throw Errno(errno, "unlink", file)
   }
 
+  /// Nil if its request had no `Idempotency-Key`.
+  package func loadKey() throws(Errno) -> KeyedRun? {
+    guard access("\(path)/key", F_OK) == 0 else { return nil }
+    return KeyedRun(try FileDescriptor.open("\(path)/key", O_RDONLY | O_NOFOLLOW).readAll(limit: 4096))
+  }
+
   /// True if nobody stores what the job does.
   package var isLive: Bool { access("\(path)/live", F_OK) == 0 }
 
@@ -169,7 +177,7 @@ package struct JobStateDirectory: Sendable {
   /// Removes the directory. What can't be removed is found, and removed, at the next start.
   package func remove() {
     removeFacts()
-    for name in ["record", "request", "secret", "launch", "ring", "data", "space", "metrics", "live"] {
+    for name in ["record", "request", "secret", "launch", "ring", "data", "space", "metrics", "live", "key"] {
       unlink("\(path)/\(name)")
       unlink("\(path)/.\(name)")
     }

@@ -18,6 +18,7 @@ struct FoundJob: Sendable {
   var facts: AdoptionFacts
   /// Nobody stores what it does.
   var isLive: Bool
+  var key: KeyedRun?
   var metrics: Result<MetricSeries, MetricFileDamage>
 }
 
@@ -29,13 +30,17 @@ struct BrokenJob: Sendable {
   var launch: LaunchNote?
   /// As ``FoundJob/firstID``.
   var firstID: UInt32?
+  /// What its request's `Idempotency-Key` is remembered by, if that can be read.
+  var key: KeyedRun?
   /// The name of its cgroup, as far as anything tells it.
   var cgroup: String { launch?.cgroup ?? "\(id)" }
 
   init(_ id: JobID, _ error: any Error, root: String) {
     self.id = id
     self.error = "\(error)"
-    do { launch = try JobStateDirectory(root: root, job: id).loadLaunch() } catch { self.error += "; \(error)" }
+    let directory = JobStateDirectory(root: root, job: id)
+    do { launch = try directory.loadLaunch() } catch { self.error += "; \(error)" }
+    do { key = try directory.loadKey() } catch { self.error += "; \(error)" }
   }
 }
 
@@ -68,7 +73,7 @@ extension FoundJob {
       facts: AdoptionFacts(
         status: record.status, phase: ring.flatMap { RingPhase(rawValue: $0.load32(RingLayout.Field.phase)) },
         hasGo: ring.map { $0.load32(RingLayout.Field.go) != 0 } ?? false, isInitAlive: process != nil),
-      isLive: directory.isLive, metrics: metrics)
+      isLive: directory.isLive, key: try directory.loadKey(), metrics: metrics)
   }
 
   /// The process that was written down, if it is still that one: a PID alone may have been given to another.
@@ -98,6 +103,7 @@ extension JobSupervisor {
       }
       return (found, broken)
     }
+    try await openKeys(found.compactMap(\.key), broken: broken.compactMap(\.key))
     // IDs first: no new namespace may get the range of a job that lives. Should two notes name the same one, it is the one's that
     // certainly lives, then the one's of which nobody knows.
     for index in found.indices where found[index].facts.isInitAlive { found[index].firstID = takeIDs(found[index]) }
@@ -151,6 +157,7 @@ extension JobSupervisor {
         state: state, isStopping: stopping,
         freezer: decision == .supervise
           ? foundFreezer(found.launch?.cgroup ?? "\(found.id)", found.record.status) : .thawed), isLive: found.isLive)
+    job.key = found.key
     if let cgroup = found.launch?.cgroup { job.cgroup = cgroup }
     if decision == .requeue {
       try await requeue(job, found)

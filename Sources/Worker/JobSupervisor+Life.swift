@@ -163,6 +163,7 @@ extension JobSupervisor {
     }
     var metadata: Logger.Metadata = ["job": "\(job.id)", "status": "\(outcome.status.rawValue)"]
     if let message = outcome.message { metadata["message"] = "\(message)" }
+    if let trace = job.record.traceparent { metadata["traceparent"] = "\(trace)" }
     logger.info("job ended", metadata: metadata)
     counters.noteEnd(outcome.status, outcome.reason)
     // One that never had its go still has them; the rest of its state may have to wait for persist.
@@ -237,6 +238,8 @@ extension JobSupervisor {
     job.feed.consumer = nil
     job.files = nil
     wakeWaiters(job)
+    // Before its state directory goes, which has it until now.
+    if let key = job.key { keys.keep(key, logger: logger) }
     let directory = job.directory
     removing.submit { directory.remove() }
     noteStatus()

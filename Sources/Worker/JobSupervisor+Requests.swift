@@ -6,10 +6,13 @@ import Logging
 /// What callers ask for. exec trusts none of them: everything is checked again, and bounded by this node's configuration.
 extension JobSupervisor {
   /// Admits a job: its intent is on its way to persist and in its state directory when this returns.
-  package func run(_ request: JobRequest, caller: Caller, trace: StartTrace? = nil) async throws -> JobRecord {
+  /// - Parameter keyed: the request as its `Idempotency-Key` is remembered, where it has one.
+  package func run(
+    _ request: JobRequest, caller: Caller, keyed: KeyedRequest? = nil, trace: StartTrace? = nil
+  ) async throws -> JobRecord {
     let asked = JobMeter.clock()
     do {
-      let record = try await admit(request, caller: caller, trace: trace, asked: asked)
+      let record = try await admit(request, caller: caller, keyed: keyed, trace: trace, asked: asked)
       counters.noteAdmitted()
       return record
     } catch {
@@ -20,7 +23,7 @@ extension JobSupervisor {
 
   /// - Parameter asked: CLOCK_MONOTONIC when the request was there, in nanoseconds.
   private func admit(
-    _ request: JobRequest, caller: Caller, trace: StartTrace?, asked: Int64
+    _ request: JobRequest, caller: Caller, keyed: KeyedRequest?, trace: StartTrace?, asked: Int64
   ) async throws -> JobRecord {
     guard isOpen else { throw Problem(.unavailable, "joblet-exec is starting or stopping", retryAfter: 1) }
     guard storeCondition.acceptsJobs else {
@@ -39,12 +42,14 @@ extension JobSupervisor {
         "\(queue.runningCount) jobs run and \(queue.waitingCount) wait, which is all joblet.maxConcurrentJobs and joblet.max_queue allow",
         retryAfter: 5)
     }
-    let record = JobRecord(
+    var record = JobRecord(
       id: id, request: request, status: decision == .start ? .initializing : .queued, createdAt: .now(),
       nodeID: settings.nodeID, owner: caller.name)
+    record.traceparent = caller.traceparent.flatMap { TraceContext($0)?.description }
     let job = SupervisedJob(
       id: id, directory: JobStateDirectory(root: settings.stateRoot, job: id), request: request,
       timeout: timeout ?? settings.defaultTimeout, record: record, isLive: !settings.isStoring)
+    job.key = keyed.map { KeyedRun($0, job: id, at: record.createdAt) }
     job.trace = trace
     job.trace?.note(.admitted)
     if decision == .start { job.mayStartAt = asked } else { job.queuedAt = asked }
@@ -58,6 +63,7 @@ extension JobSupervisor {
     }
     job.trace?.note(.stateWritten)
     jobs[id] = job
+    if let key = job.key { keys.add(key) }
     if !job.isLive { link.add(job.feed) }
     // A job that had to wait may have got its slot while its state directory was made.
     if queue.isRunning(id) {
@@ -75,9 +81,9 @@ extension JobSupervisor {
       let order = order(job, isThere: false)
       return try await launching.run { [launcher] in try launcher.launch(order) }
     }
-    let (directory, request, isLive) = (job.directory, job.request, job.isLive)
+    let (directory, request, isLive, key) = (job.directory, job.request, job.isLive, job.key)
     let encoded = job.record.json()
-    try await admitting.run { try directory.create(request: request, record: encoded, isLive: isLive) }
+    try await admitting.run { try directory.create(request: request, record: encoded, isLive: isLive, key: key) }
     return nil
   }
 

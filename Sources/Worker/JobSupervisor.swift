@@ -30,6 +30,8 @@ package actor JobSupervisor {
 
   var jobs: [JobID: SupervisedJob] = [:]
   var ended = EndedJobs()
+  /// What was asked for with an `Idempotency-Key`.
+  var keys = RunKeyStore()
   /// Ended jobs that nobody stores, whose rings stay a moment for their followers; oldest first.
   var lingering: [JobID] = []
   /// What persist said last; ``JobletWire/StoreCondition/good`` where nothing is stored.
@@ -193,7 +195,7 @@ package actor JobSupervisor {
     return JobLauncher.Order(
       job: job.id, request: job.request, limits: limits, timeout: job.timeout,
       record: encoded, directory: job.directory, isThere: isThere,
-      isLive: job.isLive)
+      isLive: job.isLive, key: job.key)
   }
 
   private func launched(_ id: JobID, _ outcome: LaunchOutcome) {

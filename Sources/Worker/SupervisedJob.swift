@@ -26,6 +26,8 @@ final class SupervisedJob {
   var launched: LaunchOutcome?
   /// Nobody stores what it does (`ipc.enabled: false` when it was admitted): followers see what they read in time.
   var isLive: Bool
+  /// Its request had an `Idempotency-Key`.
+  var key: KeyedRun?
 
   var dataToken: UInt64?
   var processToken: UInt64?

@@ -11,6 +11,8 @@ package struct WorkerSettings: Sendable {
   package var stateRoot: String
   /// `/run/joblet/prepared`: of sandboxes that have no job yet. Beside the jobs', so that a rename makes it one.
   package var preparedRoot: String { "\(stateRoot)/../prepared" }
+  /// `/run/joblet/keys`: see ``RunKeyFile``.
+  package var keyFile: String { "\(stateRoot)/../keys" }
   package var ringSize: Int
   package var maxRecords: Int
   package var maxRunning: Int

@@ -29,6 +29,7 @@ import JobletModel
     record.scheduledAt = Timestamp(nanoseconds: .max)
     record.version = .max
     record.lastSeq = 0
+    record.traceparent = "00-4bf92f3577b34da6a3ce929d0e0e4736-00f067aa0ba902b7-01"
     record.usage = JobUsage(cpuUsec: 1, memoryPeakBytes: 2, ioReadBytes: 3, ioWriteBytes: .max)
     return record
   }

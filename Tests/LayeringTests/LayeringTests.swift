@@ -30,7 +30,7 @@ private let mayImport: [String: Set<String>] = [
     "LogStore", "LocalStore", "StateStore", "JobletWire", "JobletConfig", "JobletModel", "DaemonKit", "CIsal", "CGNU",
   ],
   // The gateway.
-  "Gateway": ["JobletWire", "JobletConfig", "JobletModel", "DaemonKit"],
+  "Gateway": ["JobletWire", "JobletConfig", "JobletModel", "DaemonKit", "CZlib"],
   "Certificates": ["JobletModel", "JobletConfig", "YAML"],
   // The client.
   "HTTPClient": ["CCurl", "CCurlShim"],

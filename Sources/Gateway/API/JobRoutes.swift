@@ -17,15 +17,34 @@ struct JobRoutes: Sendable {
   func run(_ context: RequestContext) async throws -> Reply {
     let caller = try context.authenticatedCaller()
     _ = try QueryReader(context.target, known: [])
+    let key = try RequestFields.idempotencyKey(context.request.headerFields[.idempotencyKey])
+    let wait = RequestFields.wait(context.request.headerFields[.prefer])
     let body = try await context.body.collect(limit: JSONBody.maxLength)
     let request = try JSONBody.decode(JobRequest.self, from: body)
     try request.validate()
     try requireExec()
-    let frame = try Frame(FrameHeader(.run), json: RunRequest(request: request, caller: caller))
+    let answer = try await start(RunRequest(request: request, caller: caller, key: key))
+    var record = try await admitted(answer)
+    view.apply(record)  // a client sees its own job at once, whenever exec's event comes
+    if let wait, !record.status.isEnded {
+      await view.waitForEnd(of: record.id, atMost: .seconds(wait))
+      // Deleted meanwhile, it is as it was last.
+      record = view.record(record.id) ?? view.deleted(record.id) ?? record
+    }
+    var reply = Reply.json(.created, JSONText.encode(record), target: record.id.description)
+    reply.headers[.location] = "/v1/jobs/\(record.id)"
+    reply.headers[.eTag] = record.entityTag
+    if answer.header.flags.contains(.replayed) { reply.headers[.idempotencyReplayed] = "true" }
+    return waited(reply, wait)
+  }
+
+  /// Asks exec to start a job.
+  private func start(_ run: RunRequest) async throws -> Frame {
+    let frame = try Frame(FrameHeader(.run), json: run)
     let answer: Result<Frame, Problem>
     do {
-      // Not repeatable: a second try might be a second job.
-      answer = try await exec.converse(timeout: JobRoutes.runTimeout, isRepeatable: false) { connection in
+      // Without a key not repeatable: a second try might be a second job.
+      answer = try await exec.converse(timeout: JobRoutes.runTimeout, isRepeatable: run.key != nil) { connection in
         do {
           return .success(try await connection.request(frame))
         } catch let refusal as Problem {
@@ -33,14 +52,32 @@ struct JobRoutes: Sendable {
         }
       }
     } catch let problem as Problem where problem.kind == .unavailable {
-      throw Problem(
-        .unavailable, "\(problem.detail); if the job was started, GET /v1/jobs lists it", retryAfter: problem.retryAfter
-      )
+      let advice =
+        run.key == nil
+        ? "if the job was started, GET /v1/jobs lists it"
+        : "ask again with the same Idempotency-Key: if the job was started, no second one is"
+      throw Problem(.unavailable, "\(problem.detail); \(advice)", retryAfter: problem.retryAfter)
     }
-    let record: JobRecord = try answer.get().decode()
-    view.apply(record)  // a client sees its own job at once, whenever exec's event comes
-    var reply = Reply.json(.created, JSONText.encode(record), target: record.id.description)
-    reply.headers[.location] = "/v1/jobs/\(record.id)"
+    return try answer.get()
+  }
+
+  /// The record of the job that exec's answer names: exec lets go of jobs that have ended, and remembers their keys longer.
+  private func admitted(_ answer: Frame) async throws -> JobRecord {
+    guard answer.payload.readableBytes == 0 else { return try answer.decode() }
+    let id = answer.header.job
+    do {
+      return try await directory.record(id)
+    } catch let problem as Problem where problem.kind == .notFound {
+      throw Problem(.conflict, "this Idempotency-Key started job \(id), which was deleted since; use a new key")
+    }
+  }
+
+  /// Says that a preference to wait was heeded (RFC 7240, section 3).
+  private func waited(_ reply: Reply, _ wait: Int?) -> Reply {
+    guard let wait else { return reply }
+    var reply = reply
+    reply.headers[.preferenceApplied] = "wait=\(wait)"
+    reply.isLongPoll = true
     return reply
   }
 
@@ -62,9 +99,23 @@ struct JobRoutes: Sendable {
   func get(_ context: RequestContext) async throws -> Reply {
     _ = try QueryReader(context.target, known: [])
     let id = try context.jobID()
-    var body = try await directory.json(id)
-    body.writeStaticString("\n")
-    return markStale(.json(.ok, body))
+    let wait = RequestFields.wait(context.request.headerFields[.prefer])
+    var (body, tag) = try await directory.representation(id)
+    if let wait, view.record(id).map({ !$0.status.isEnded }) ?? !view.isConnected {
+      await view.waitForEnd(of: id, atMost: .seconds(wait))
+      (body, tag) = try await directory.representation(id)
+    }
+    var reply: Reply
+    if let known = context.request.headerFields[.ifNoneMatch], RequestFields.hasMatch(known, tag) {
+      reply = Reply(.notModified)
+    } else {
+      body.writeStaticString("\n")
+      reply = .json(.ok, body)
+    }
+    reply.headers[.eTag] = tag
+    // A cache may keep it, and has to ask each time.
+    reply.headers[.cacheControl] = "no-cache"
+    return waited(markStale(reply), wait)
   }
 
   func stop(_ context: RequestContext) async throws -> Reply {

@@ -17,9 +17,17 @@ info:
 
     - Bodies are JSON in `snake_case`. An unknown field or query parameter is refused by name, never ignored.
     - Errors are `application/problem+json` (RFC 9457) with a stable `type`, `urn:joblet:problem:<kind>`.
-    - Every reply carries `X-Request-Id`, taken from the request if it is 1 to 128 characters of `A-Za-z0-9-_.:/+=`.
+    - What a `type` can be: `GET /v1/problems`.
+    - Every reply carries `X-Request-Id`, taken from the request if it is 1 to 128 characters of `A-Za-z0-9-_.:/+=`. A
+      `traceparent` (W3C Trace Context) is carried on: into the job's record, the audit lines and the worker's log.
+    - `POST /v1/jobs` with an `Idempotency-Key` can be repeated without fear: it starts one job, whatever breaks on the way.
+    - `Prefer: wait=30` keeps a call waiting for the job's end, 60 seconds at most.
+    - A record has an `ETag`, which is its `version`; with `If-None-Match` one that has not changed is a 304.
+    - `Accept-Encoding: gzip` is heeded for bodies of 1 KiB and more and for streams, whose every batch can be read when it
+      arrives.
     - Times are RFC 3339 in UTC. What is not known is absent.
-    - A known path answers `OPTIONS` and a wrong method's 405 with `Allow`; `HEAD` is `GET` without a body.
+    - A known path answers `OPTIONS` and a wrong method's 405 with `Allow`; `HEAD` is `GET` without a body. 429 and 503
+      have a `Retry-After`, in seconds.
     - While the isolation worker restarts, jobs go on running; reads are answered from what is known, with
       `X-Joblet-Stale`, and changes are refused with 503 and `Retry-After`.
   license:
@@ -42,8 +50,19 @@ paths:
       operationId: runJob
       tags: [jobs]
       summary: Run a job
-      description: Needs the operation `jobs:run` (developer and above). The job may not have started yet when the reply comes.
+      description: |
+        Needs the operation `jobs:run` (developer and above). The job may not have started yet when the reply comes, unless
+        `Prefer: wait` asks for its end.
+
+        With an `Idempotency-Key` the first request that is not refused starts the job, and for 24 hours every other one of
+        the same caller with the same key and body gets that job's record as it is now, with `Idempotency-Replayed: true`. The
+        same key with another body is a 422, and a 409 while the first is being answered (`Retry-After`) or when the job was
+        deleted since. Keys outlive restarts of every service, not of the host. Of a caller's keys the last 10,000 are
+        remembered.
       x-joblet-operation: jobs:run
+      parameters:
+        - {$ref: "#/components/parameters/IdempotencyKey"}
+        - {$ref: "#/components/parameters/Prefer"}
       requestBody:
         required: true
         description: At most 2 MiB.
@@ -63,6 +82,11 @@ paths:
           description: The job is admitted.
           headers:
             Location: {description: The job's path., schema: {type: string}}
+            ETag: {$ref: "#/components/headers/ETag"}
+            Idempotency-Replayed:
+              description: Present if an earlier request with the same key started this job.
+              schema: {type: string, const: "true"}
+            Preference-Applied: {$ref: "#/components/headers/PreferenceApplied"}
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
           content:
             application/json:
@@ -75,6 +99,7 @@ paths:
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
+        "409": {$ref: "#/components/responses/RetryLater"}
         "413": {$ref: "#/components/responses/Problem"}
         "415": {$ref: "#/components/responses/Problem"}
         "422": {$ref: "#/components/responses/Problem"}
@@ -182,6 +207,7 @@ paths:
               schema: {$ref: "#/components/schemas/JobsDeleted"}
               examples:
                 all: {value: {"deleted": 12, "more": false}}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
@@ -194,11 +220,17 @@ paths:
       operationId: getJob
       tags: [jobs]
       summary: A job's record
+      description: With `Prefer` the reply comes when the job has ended, or the wait is over.
       x-joblet-operation: jobs:read
+      parameters:
+        - {$ref: "#/components/parameters/Prefer"}
+        - {$ref: "#/components/parameters/IfNoneMatch"}
       responses:
         "200":
           description: The record.
           headers:
+            ETag: {$ref: "#/components/headers/ETag"}
+            Preference-Applied: {$ref: "#/components/headers/PreferenceApplied"}
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
             X-Joblet-Stale: {$ref: "#/components/headers/Stale"}
           content:
@@ -208,6 +240,12 @@ paths:
                 failed:
                   value:
                     {"args": ["-c", "exit 3"], "command": "sh", "created_at": "2026-11-21T20:15:55Z", "ended_at": "2026-11-21T20:15:56Z", "env": {}, "exit_code": 3, "id": "019aa5f0-4e7b-7c31-9d2e-5f3a00000001", "labels": {}, "last_seq": 17, "limits": {"memory_mb": 64}, "message": "exited with code 3", "node_id": "node-1", "owner": "alice", "reason": "exit_code", "secret_env": {}, "started_at": "2026-11-21T20:15:55.1Z", "status": "FAILED", "timeout": "30s", "version": 4}
+        "304":
+          description: It is still the one that `If-None-Match` names.
+          headers:
+            ETag: {$ref: "#/components/headers/ETag"}
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "404": {$ref: "#/components/responses/Problem"}
@@ -224,6 +262,7 @@ paths:
           description: It is gone and stays gone.
           headers:
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "404": {$ref: "#/components/responses/Problem"}
@@ -613,6 +652,7 @@ paths:
                 change:
                   value: |
                     {"job":{"args":["hello"],"command":"echo","created_at":"2026-11-21T20:15:55.120000000Z","env":{},"id":"019aa5f0-4e7b-7c31-9d2e-5f3a00000001","labels":{},"limits":{},"node_id":"node-1","owner":"ci","secret_env":{},"status":"QUEUED","version":1}}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
@@ -665,6 +705,7 @@ paths:
                     event: node
                     data: {"node_id":"node-1","ready":false,"reasons":["joblet-exec is away"],"services":{"exec":{"connected":false}},"time":"2026-11-21T20:15:55.123456789Z","versions":{"api":"0.1.0"}}
 
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
@@ -689,11 +730,34 @@ paths:
                 one:
                   value:
                     {"nodes": [{"address": "192.0.2.10:50051", "cpus": 2, "hostname": "node-1", "load": 0.42, "max_running": 4096, "memory_available_bytes": 6912212992, "memory_bytes": 8331722752, "node_id": "node-1", "queued": 0, "ready": true, "running": 2, "seen_at": "2026-11-21T20:15:55.123456789Z", "version": "0.1.0"}]}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
         "422": {$ref: "#/components/responses/Problem"}
         "503": {$ref: "#/components/responses/RetryLater"}
+  /v1/problems:
+    get:
+      operationId: listProblems
+      tags: [document]
+      summary: What the `type` of an error can be
+      x-joblet-operation: node:read
+      responses:
+        "200":
+          description: Every type, with its title and status.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
+          content:
+            application/json:
+              schema: {$ref: "#/components/schemas/ProblemTypes"}
+              examples:
+                some:
+                  value: {"problems": [{"status": 404, "title": "There is no such thing", "type": "urn:joblet:problem:not-found"}]}
+        "400": {$ref: "#/components/responses/Problem"}
+        "401": {$ref: "#/components/responses/Problem"}
+        "403": {$ref: "#/components/responses/Problem"}
+        "406": {$ref: "#/components/responses/Problem"}
+        "422": {$ref: "#/components/responses/Problem"}
   /openapi.yaml:
     get:
       operationId: getDocument
@@ -703,11 +767,14 @@ paths:
       responses:
         "200":
           description: The document.
+          headers:
+            X-Request-Id: {$ref: "#/components/headers/RequestId"}
           content:
             application/yaml:
               schema: {type: string}
             text/plain:
               schema: {type: string}
+        "400": {$ref: "#/components/responses/Problem"}
         "401": {$ref: "#/components/responses/Problem"}
         "403": {$ref: "#/components/responses/Problem"}
         "406": {$ref: "#/components/responses/Problem"}
@@ -723,6 +790,29 @@ components:
       required: true
       description: The job's ID.
       schema: {type: string, format: uuid}
+    IdempotencyKey:
+      name: Idempotency-Key
+      in: header
+      description: |
+        The caller's own name for this request, best a new UUID: 1 to 255 ASCII characters without spaces, commas, quotes and
+        backslashes (one pair of quotes around it is allowed).
+      schema: {type: string, minLength: 1, maxLength: 255, pattern: "^[!#-+\\--\\[\\]-~]+$"}
+    Prefer:
+      name: Prefer
+      in: header
+      description: |
+        `wait=SECONDS` (RFC 7240): the reply comes when the job has ended, or after so many seconds, 60 at most. Other
+        preferences are ignored.
+      schema: {type: string}
+      examples:
+        half-a-minute: {value: wait=30}
+    IfNoneMatch:
+      name: If-None-Match
+      in: header
+      description: Entity tags, with commas between, or `*`.
+      schema: {type: string}
+      examples:
+        fourth: {value: 'W/"4"'}
     Since:
       name: since
       in: query
@@ -760,6 +850,12 @@ components:
     Stale:
       description: Present while the isolation worker is away; for how many seconds it has been.
       schema: {type: integer}
+    ETag:
+      description: The record's `version`; of a job that runs it changes with every change of its state.
+      schema: {type: string, pattern: '^W/"[0-9]+"$'}
+    PreferenceApplied:
+      description: Present if `Prefer` asked for a wait; how long it was at most.
+      schema: {type: string, pattern: "^wait=[0-9]+$"}
     RetryAfter:
       description: Seconds after which a new try makes sense.
       schema: {type: integer}
@@ -880,6 +976,20 @@ components:
         version: {type: integer, minimum: 1, description: One more with every change.}
         last_seq: {type: integer, minimum: 0, description: The number of the last log line.}
         usage: {$ref: "#/components/schemas/JobUsage"}
+        traceparent: {type: string, description: The W3C trace context of the call that posted it.}
+    ProblemTypes:
+      type: object
+      required: [problems]
+      properties:
+        problems:
+          type: array
+          items:
+            type: object
+            required: [type, title, status]
+            properties:
+              type: {type: string}
+              title: {type: string}
+              status: {type: integer, minimum: 400, maximum: 599}
     JobList:
       type: object
       required: [jobs]
@@ -1182,6 +1292,8 @@ components:
             - urn:joblet:problem:method-not-allowed
             - urn:joblet:problem:not-acceptable
             - urn:joblet:problem:conflict
+            - urn:joblet:problem:idempotency-key-reused
+            - urn:joblet:problem:idempotency-key-in-use
             - urn:joblet:problem:too-large
             - urn:joblet:problem:unsupported-media-type
             - urn:joblet:problem:too-many-jobs

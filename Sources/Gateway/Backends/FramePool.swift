@@ -50,7 +50,8 @@ final class FramePool: Sendable {
     if let kept {
       do {
         return try await use(kept, age: age, timeout: timeout, body)
-      } catch let error where isRepeatable && isLost(error) {
+      } catch let error where isLost(error) {
+        guard isRepeatable else { throw away("\(error)") }
         // Fall through to a new connection.
       }
     }

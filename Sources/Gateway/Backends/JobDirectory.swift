@@ -17,10 +17,10 @@ struct JobDirectory: Sendable {
     throw missing(id)
   }
 
-  /// A job's record as JSON without a newline.
-  func json(_ id: JobID) async throws -> ByteBuffer {
-    if let json = view.json(id) { return json }
-    if let stored = try await stored(id) { return JSONText.encodeFragment(stored) }
+  /// A job's record as JSON without a newline, and its entity tag.
+  func representation(_ id: JobID) async throws -> (json: ByteBuffer, tag: String) {
+    if let known = view.representation(id) { return known }
+    if let stored = try await stored(id) { return (JSONText.encodeFragment(stored), stored.entityTag) }
     throw missing(id)
   }
 

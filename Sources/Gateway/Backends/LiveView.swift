@@ -38,6 +38,8 @@ final class LiveView: Sendable {
   private let state = Mutex(State())
   /// What followers of events read.
   let changes = ChangeLog()
+  /// Requests that wait for a job's end.
+  let waiters = EndWaiters()
 
   // MARK: What exec says
 
@@ -47,6 +49,7 @@ final class LiveView: Sendable {
   /// The snapshot is complete: what it did not name, exec no longer knows.
   /// - Parameter completeSince: every job that has ended since was in it.
   func endSnapshot(completeSince: Timestamp = .now()) {
+    defer { waiters.wakeAll() }
     state.withLock { state in
       state.completeSince = max(completeSince, state.forgotten ?? completeSince)
       let epoch = state.epoch
@@ -65,6 +68,7 @@ final class LiveView: Sendable {
 
   /// Takes a record, from exec's events or from the reply to a call of our own, unless a newer one is known.
   func apply(_ record: JobRecord) {
+    defer { if record.status.isEnded { waiters.wake(record.id) } }
     let isNew = state.withLock { state in
       guard !state.deleted.contains(where: { $0.id == record.id }) else { return false }
       if let known = state.entries[record.id] {
@@ -97,6 +101,7 @@ final class LiveView: Sendable {
 
   /// Forgets a deleted job, and what may still be heard of it.
   func delete(_ id: JobID) {
+    defer { waiters.wake(id) }
     let record = state.withLock { state in
       let record = state.entries[id]?.record
       state.deleted.append((id, record))
@@ -133,6 +138,13 @@ final class LiveView: Sendable {
 
   // MARK: What clients ask
 
+  /// Waits until a job has ended, or exec knows it no more.
+  func waitForEnd(of id: JobID, atMost limit: Duration) async {
+    await waiters.wait(for: id, atMost: limit) {
+      self.state.withLock { state in state.entries[id].map { $0.record.status.isEnded } ?? state.isConnected }
+    }
+  }
+
   var isConnected: Bool { state.withLock { $0.isConnected } }
 
   /// Every job that has ended since is in the view, or was deleted. Nil before exec's first snapshot.
@@ -152,15 +164,18 @@ final class LiveView: Sendable {
   func deleted(_ id: JobID) -> JobRecord? { state.withLock { $0.deleted.last { $0.id == id }?.record } }
 
   /// The record's JSON, without a newline.
-  func json(_ id: JobID) -> ByteBuffer? {
+  func json(_ id: JobID) -> ByteBuffer? { representation(id)?.json }
+
+  /// The record's JSON, without a newline, and its entity tag.
+  func representation(_ id: JobID) -> (json: ByteBuffer, tag: String)? {
     let (record, json) = state.withLock { state in (state.entries[id]?.record, state.entries[id]?.json) }
-    if let json { return json }
     guard let record else { return nil }
+    if let json { return (json, record.entityTag) }
     let made = JSONText.encodeFragment(record)
     state.withLock { state in
       if state.entries[id]?.record.version == record.version { state.entries[id]?.json = made }
     }
-    return made
+    return (made, record.entityTag)
   }
 
   /// IDs below `before`, newest first, that `isWanted`.

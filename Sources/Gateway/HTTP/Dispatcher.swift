@@ -47,10 +47,14 @@ struct Dispatcher: RequestResponder {
     // Identity is first: a caller without a role learns nothing, not even which paths exist.
     if let peer = call.context.connection.peer {
       let identity = try peer.get()
-      call.context.caller = Caller(name: identity.name, role: identity.role, requestID: call.context.requestID)
+      call.context.caller = Caller(
+        name: identity.name, role: identity.role, requestID: call.context.requestID,
+        traceparent: call.context.traceContext?.description)
       _ = try call.context.connection.identity()
     }
     let request = call.context.request
+    // What the server can do at all (RFC 9110, section 9.3.7).
+    if request.method == .options, request.path == "*" { return allowed(router.methods, &call) }
     call.context.target = try RequestTarget(request.path ?? "")
     let segments = call.context.target.segments
     let route: Route
@@ -58,12 +62,8 @@ struct Dispatcher: RequestResponder {
     case .none:
       throw Problem(.notFound, "there is no path '/\(segments.joined(separator: "/").prefix(200))'; see /openapi.yaml")
     case .otherMethods(let methods):
+      if request.method == .options { return allowed(methods, &call) }
       call.allow = methods.joined(separator: ", ")
-      if request.method == .options {
-        var reply = Reply(.noContent)
-        reply.headers[.allow] = call.allow
-        return reply
-      }
       throw Problem(
         .methodNotAllowed,
         "\(request.method.rawValue.prefix(32)) is not allowed here; allowed: \(methods.joined(separator: ", "))")
@@ -74,12 +74,20 @@ struct Dispatcher: RequestResponder {
       call.target = parameter
     }
     try authorize(route, call.context.caller)
-    guard let mediaType = AcceptHeader.choose(request.headerFields[.accept], from: route.produces) else {
-      throw Problem(.notAcceptable, "on offer here: \(route.produces.joined(separator: ", "))")
+    if !route.produces.isEmpty {
+      guard let mediaType = AcceptHeader.choose(request.headerFields[.accept], from: route.produces) else {
+        throw Problem(.notAcceptable, "on offer here: \(route.produces.joined(separator: ", "))")
+      }
+      call.context.mediaType = mediaType
     }
-    call.context.mediaType = mediaType
     if route.takesBody { try checkContentType(request) }
     return try await route.handler(call.context)
+  }
+
+  private func allowed(_ methods: [String], _ call: inout Call) -> Reply {
+    var reply = Reply(.noContent)
+    reply.headers[.allow] = methods.joined(separator: ", ")
+    return reply
   }
 
   private func authorize(_ route: Route, _ caller: Caller?) throws(Problem) {
@@ -137,14 +145,16 @@ struct Dispatcher: RequestResponder {
   private func send(_ reply: inout Reply, _ call: inout Call, _ writer: ResponseWriter) async {
     reply.headers[.requestID] = call.context.requestID
     call.status = reply.status.code
+    call.isStream = reply.isLongPoll
     // Before the answer leaves: whoever has one can find the line of it, even if the gateway is killed in between.
     await writeAudit(call)
     do {
       switch reply.content {
       case .none:
-        if reply.status != .noContent { reply.headers[.contentLength] = "0" }
+        if reply.status != .noContent, reply.status != .notModified { reply.headers[.contentLength] = "0" }
         try await writer.send(head: HTTPResponse(status: reply.status, headerFields: reply.headers), isEnd: true)
-      case .bytes(let bytes):
+      case .bytes(let plain):
+        let bytes = await encode(plain, &reply, call)
         reply.headers[.contentLength] = "\(bytes.readableBytes)"
         metrics.sent(bytes: bytes.readableBytes)
         try await writer.send(
@@ -158,13 +168,32 @@ struct Dispatcher: RequestResponder {
     }
   }
 
+  /// Packs a body for whoever asks for it, where it is worth it, and says on what that hung.
+  private func encode(_ plain: ByteBuffer, _ reply: inout Reply, _ call: Call) async -> ByteBuffer {
+    let isWorthwhile = plain.readableBytes >= GzipEncoder.worthwhile
+    let varies = [
+      call.route.map { $0.produces.count > 1 } ?? false ? "Accept" : nil, isWorthwhile ? "Accept-Encoding" : nil,
+    ]
+    if varies.contains(where: { $0 != nil }) {
+      reply.headers[.vary] = varies.compactMap(\.self).joined(separator: ", ")
+    }
+    guard isWorthwhile, RequestFields.acceptsGzip(call.context.request.headerFields[.acceptEncoding]),
+      let packed = await GzipEncoder.body(plain)
+    else { return plain }
+    reply.headers[.contentEncoding] = "gzip"
+    return packed
+  }
+
   private func send(
     _ body: @Sendable (ResponseStream) async throws -> Void, _ reply: Reply, _ call: inout Call,
     _ writer: ResponseWriter
   ) async {
+    var head = HTTPResponse(status: reply.status, headerFields: reply.headers)
+    head.headerFields[.vary] = "Accept, Accept-Encoding"
+    let request = call.context.request
     let stream = ResponseStream(
-      writer, head: HTTPResponse(status: reply.status, headerFields: reply.headers),
-      isHead: call.context.request.method == .head)
+      writer, head: head, packing: RequestFields.acceptsGzip(request.headerFields[.acceptEncoding]),
+      isHead: request.method == .head)
     metrics.streamOpened()
     defer { metrics.streamClosed(bytes: stream.bytesSent) }
     do {
@@ -193,7 +222,8 @@ struct Dispatcher: RequestResponder {
         who: call.context.caller?.name ?? "unknown", role: call.context.caller?.role.rawValue ?? "none",
         operation: call.route?.operation?.rawValue ?? "none", method: call.method, path: path, target: call.target,
         outcome: isRefused ? .refused : call.status < 400 ? .ok : .failed, status: call.status,
-        problem: call.problem?.kind.rawValue, requestID: call.context.requestID, remote: call.context.connection.remote)
+        problem: call.problem?.kind.rawValue, requestID: call.context.requestID, remote: call.context.connection.remote,
+        traceparent: call.context.traceContext?.description)
     )
   }
 }

@@ -16,7 +16,7 @@ struct ProblemDocument: Encodable {
 
   func encode(to encoder: any Encoder) throws {
     var container = encoder.container(keyedBy: CodingKeys.self)
-    try container.encode("urn:joblet:problem:\(problem.kind.rawValue)", forKey: .type)
+    try container.encode(problem.kind.type, forKey: .type)
     try container.encode(problem.kind.title, forKey: .title)
     try container.encode(problem.kind.status, forKey: .status)
     try container.encode(problem.detail, forKey: .detail)
@@ -32,6 +32,8 @@ extension Reply {
     var reply = Reply(
       HTTPResponse.Status(code: problem.kind.status), .bytes(body), type: "application/problem+json")
     if let seconds = problem.retryAfter { reply.headers[.retryAfter] = "\(seconds)" }
+    // RFC 9110, section 15.5.16: the format that would be understood.
+    if problem.kind == .unsupportedMediaType { reply.headers[.accept] = "application/json" }
     // RFC 9110, section 15.5.2, wants a challenge; the answer to this one is another certificate.
     if problem.kind == .unauthenticated { reply.headers[.wwwAuthenticate] = "ClientCertificate realm=\"joblet\"" }
     return reply

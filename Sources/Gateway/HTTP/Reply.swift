@@ -9,6 +9,8 @@ struct Reply: Sendable {
   var content: Content
   /// What the call was about, for the audit line: a job's ID.
   var target: String?
+  /// The client asked to be kept waiting: how long it took says nothing of speed.
+  var isLongPoll = false
 
   enum Content: Sendable {
     case none
@@ -32,13 +34,12 @@ struct Reply: Sendable {
   }
 }
 
-extension HTTPField.Name {
-  /// A literal that is known to be a field name.
-  private static func known(_ name: String) -> HTTPField.Name {
-    guard let name = HTTPField.Name(name) else { preconditionFailure("not a field name: \(name)") }
-    return name
-  }
+extension JobRecord {
+  /// The entity tag of a record's JSON, weak: the same for every content coding (RFC 9110, section 8.8.3).
+  var entityTag: String { "W/\"\(version)\"" }
+}
 
+extension HTTPField.Name {
   static let requestID = known("X-Request-Id")
   static let lastEventID = known("Last-Event-ID")
   static let stale = known("X-Joblet-Stale")

@@ -50,6 +50,9 @@ struct RequestContext: Sendable {
     return id
   }
 
+  /// Which trace the call belongs to; nil where it came with none that can be read.
+  var traceContext: TraceContext? { request.headerFields[.traceparent].flatMap { TraceContext($0) } }
+
   func authenticatedCaller() throws(Problem) -> Caller {
     guard let caller else { throw Problem(.unauthenticated, "this needs a client certificate") }
     return caller

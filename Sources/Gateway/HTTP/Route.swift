@@ -8,7 +8,7 @@ public struct Route: Sendable {
   public var pattern: String
   /// What the caller's role must allow; nil on the health listener, which knows no callers.
   public var operation: Operation?
-  /// Media types on offer, the default first.
+  /// Media types on offer, the default first; none where a success has no body.
   public var produces: [String]
   /// True if the route reads a JSON body.
   public var takesBody = false
@@ -39,6 +39,9 @@ struct Router: Sendable {
     self.routes = routes
     patterns = routes.map { $0.pattern.dropFirst().split(separator: "/", omittingEmptySubsequences: false) }
   }
+
+  /// Every method that some path has.
+  var methods: [String] { Set(routes.map(\.method) + ["HEAD", "OPTIONS"]).sorted() }
 
   enum Match {
     case found(Route, parameter: String?)

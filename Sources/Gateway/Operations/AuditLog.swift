@@ -28,9 +28,11 @@ public struct AuditRecord: Codable, Hashable, Sendable {
   public var problem: String?
   public var requestID: String
   public var remote: String
+  /// The trace the call belongs to, where it named one.
+  public var traceparent: String?
 
   enum CodingKeys: String, CodingKey {
-    case ts, who, role, operation, method, path, target, outcome, status, problem, remote
+    case ts, who, role, operation, method, path, target, outcome, status, problem, remote, traceparent
     case requestID = "request_id"
   }
 }

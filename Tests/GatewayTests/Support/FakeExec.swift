@@ -26,6 +26,10 @@ actor FakeExec {
 
   private(set) var jobs: [JobID: Job] = [:]
   private(set) var requests: [RunRequest] = []
+  /// Jobs by the key their request had.
+  private var keys: [String: JobID] = [:]
+  /// A connection that asks for a job with a key is closed so many times after the job was started.
+  var losses = 0
   private(set) var stops: [StopRequest] = []
   private(set) var pauses: [Pause] = []
   /// Bytes of output handed out.
@@ -61,6 +65,8 @@ actor FakeExec {
     for watcher in watchers.values { watcher.finish() }
     watchers = [:]
   }
+  /// exec dies so many times between starting a job and saying so.
+  func lose(_ times: Int) { losses = times }
 
   @discardableResult
   func add(_ record: JobRecord) -> JobID {
@@ -160,10 +166,22 @@ actor FakeExec {
       let request: RunRequest = try frame.decode()
       requests.append(request)
       if let refusal { throw refusal }
-      let record = JobRecord(
+      if let job = request.key.flatMap({ keys[$0] }) {
+        guard let record = jobs[job]?.record else {
+          return try await connection.send(Frame(FrameHeader(.record, flags: .replayed, job: job)))
+        }
+        return try await connection.send(Frame(FrameHeader(.record, flags: .replayed, job: job), json: record))
+      }
+      var record = JobRecord(
         id: JobID(node: 1), request: request.request, status: .running, createdAt: .now(), nodeID: "node-1",
         owner: request.caller.name)
+      record.traceparent = request.caller.traceparent
       add(record)
+      if let key = request.key { keys[key] = record.id }
+      if losses > 0 {
+        losses -= 1
+        return await connection.close()
+      }
       try await connection.send(Frame(FrameHeader(.record, job: record.id), json: record))
     case .stop:
       let request: StopRequest = try frame.decode()
