@@ -157,7 +157,7 @@ package enum NodeSheet {
 
 /// A look at a node on one line.
 package enum NodeLine {
-  package static let header = "TIME                  READY  CPU%    LOAD   MEMORY-USED  RUNNING  QUEUED"
+  package static let header = "TIME                  READY  CPU%    LOAD  MEMORY-USED  RUNNING  QUEUED"
 
   package static func text(_ node: NodeStatus) -> String {
     func right(_ text: String?, _ width: Int) -> String {

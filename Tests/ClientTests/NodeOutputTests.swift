@@ -33,13 +33,13 @@ import Testing
 
   @Test func `a node's sheet tells what is known and nothing else`() {
     let lines = NodeSheet.lines(Self.node(), style: Self.plain)
-    #expect(lines.contains("Node:         n1 at 192.0.2.1:50051"))
-    #expect(lines.contains("State:        ready"))
-    #expect(lines.contains("CPU:          190 % of a core used, 2 CPUs, load 1.5 1 0.3"))
-    #expect(lines.contains("Memory:       6 GiB of 8 GiB used (75 %)"))
-    #expect(lines.contains("Jobs:         2 of 100 running, 0 queued, 3 FAILED"))
-    #expect(lines.contains("Certificate:  server (CN=n1) until 2026-12-01, 8 days"))
-    #expect(lines.contains("Versions:     1"))
+    #expect(lines.contains("Node:        n1 at 192.0.2.1:50051"))
+    #expect(lines.contains("State:       ready"))
+    #expect(lines.contains("CPU:         190 % of a core used, 2 CPUs, load 1.5 1 0.3"))
+    #expect(lines.contains("Memory:      6 GiB of 8 GiB used (75 %)"))
+    #expect(lines.contains("Jobs:        2 of 100 running, 0 queued, 3 FAILED"))
+    #expect(lines.contains("Certificate: server (CN=n1) until 2026-12-01, 8 days"))
+    #expect(lines.contains("Versions:    1"))
     #expect(!lines.contains { $0.hasPrefix("Disk") || $0.hasPrefix("Store") || $0.hasPrefix("Host") })
   }
 
@@ -50,9 +50,9 @@ import Testing
     node.versions.exec = nil
     node.services = .init(exec: .init(isConnected: false), persist: .init(isConnected: false))
     let lines = NodeSheet.lines(node, style: Self.plain)
-    #expect(lines.contains("State:        not ready: joblet-exec is away; \\u{1b}[2J"))
-    #expect(lines.contains("Store:        joblet-persist does not answer"))
-    #expect(lines.contains("Versions:     joblet-api 1, joblet-exec is away, joblet-persist 1"))
+    #expect(lines.contains("State:       not ready: joblet-exec is away; \\u{1b}[2J"))
+    #expect(lines.contains("Store:       joblet-persist does not answer"))
+    #expect(lines.contains("Versions:    joblet-api 1, joblet-exec is away, joblet-persist 1"))
   }
 
   @Test func `networks are told by the second when there was a look before`() throws {
@@ -65,9 +65,9 @@ import Testing
     now.network = [try #require(InterfaceFigures(name: "eth0", numbers: later))]
     #expect(
       NodeSheet.lines(now, since: before, style: Self.plain).contains(
-        "Network:      eth0: 2 KiB/s in, 1 KiB/s out, 3 packets lost"))
+        "Network:     eth0: 2 KiB/s in, 1 KiB/s out, 3 packets lost"))
     #expect(
-      NodeSheet.lines(now, style: Self.plain).contains("Network:      eth0: 4 KiB in, 2 KiB out, 3 packets lost"))
+      NodeSheet.lines(now, style: Self.plain).contains("Network:     eth0: 4 KiB in, 2 KiB out, 3 packets lost"))
   }
 
   @Test func `figures no node has are no crash`() throws {
