@@ -71,7 +71,7 @@ import X509
     for value in [Self.list, delta, others, bentPEM, own.authorityPEM, "/no/such/file", "-----BEGIN X509 CRL-----\n"] {
       #expect(throws: TLSSettings.Invalid.self, "\(value)") { _ = try Revocations(value, authorities: authorities) }
     }
-    var configuration = Configuration.Security()
+    var configuration = Configuration().security
     configuration.serverCert = own.server.certificatePEM
     configuration.serverKey = own.server.keyPEM
     configuration.caCert = own.authorityPEM
