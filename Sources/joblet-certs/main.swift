@@ -7,8 +7,8 @@ import JobletModel
 
 struct JobletCerts: ParsableCommand {
   static let configuration = CommandConfiguration(
-    commandName: "joblet-certs", abstract: "Makes and shows the certificates of a Joblet node.",
-    version: jobletVersion, subcommands: [Init.self, Show.self])
+    commandName: "joblet-certs", abstract: "Makes, shows and revokes the certificates of a Joblet node.",
+    version: jobletVersion, subcommands: [Init.self, Show.self, Revoke.self])
 }
 
 struct Init: ParsableCommand {
@@ -55,6 +55,22 @@ struct Show: ParsableCommand {
 
   func run() throws {
     for line in try Overview(directory: dir).lines() { print(line) }
+  }
+}
+
+struct Revoke: ParsableCommand {
+  static let configuration = CommandConfiguration(
+    abstract: "Takes client certificates out of use: writes the list that security.crl names.",
+    discussion: """
+      Say security.crl: DIR/revoked.pem in the configuration, and systemctl reload joblet each time: the gateway then answers
+      these clients with 401, on open connections too, and ends their streams. What was revoked is kept in DIR/revoked.
+      """)
+  @Argument(help: "Certificates in PEM, or client files of rnx.") var files: [String] = []
+  @Option(help: "Where the CA is.") var dir = "/opt/joblet/certs"
+
+  func run() throws {
+    let texts = try files.map { file in (file, try String(contentsOf: URL(filePath: file), encoding: .utf8)) }
+    for line in try Revocation(directory: dir).revoke(texts) { print(line) }
   }
 }
 
