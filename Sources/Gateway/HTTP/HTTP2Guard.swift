@@ -91,6 +91,8 @@ final class HTTP2Errors: ChannelInboundHandler {
 
   private let metrics: GatewayMetrics
   private let log: LogLimit
+  /// The goodbye of TLS takes a moment, and the flood goes on meanwhile.
+  private var isClosing = false
 
   init(metrics: GatewayMetrics, log: LogLimit) {
     self.metrics = metrics
@@ -99,7 +101,8 @@ final class HTTP2Errors: ChannelInboundHandler {
 
   func errorCaught(context: ChannelHandlerContext, error: any Error) {
     // Anything else was one stream's, which was reset, or the socket's, which is closed.
-    guard let reason = HTTP2Errors.reason(error) else { return }
+    guard !isClosing, let reason = HTTP2Errors.reason(error) else { return }
+    isClosing = true
     metrics.connectionClosed(reason)
     log.info("closed the connection from \(remoteName(context.channel.remoteAddress)): \(error)")
     context.close(promise: nil)

@@ -36,6 +36,8 @@ public struct TLSSettings: Sendable {
     // at because a client has none.
     tls.certificateVerification = .noHostnameVerification
     tls.minimumTLSVersion = minVersion == "1.2" ? .tlsv12 : .tlsv13
+    // How long a client may take to answer the goodbye of TLS: one that is cut off has no reason to hurry.
+    tls.shutdownTimeout = .seconds(1)
     tls.applicationProtocols = ["h2", "http/1.1"]
     // A resumed session skips the verification of the certificate. It can resume only what this very context has
     // verified (its ticket keys are its own and die with it, so a reload ends them), the certificate comes back with the
