@@ -57,7 +57,7 @@ public struct JobWait: AsyncParsableCommand {
   }
 
   /// The jobs' last records, each told of as soon as it is known.
-  static func wait(
+  package static func wait(
     for ids: [JobID], _ client: JobletClient, tell: (JobRecord) async throws -> Void
   ) async throws -> [JobID: JobRecord] {
     var waiting = WaitList(ids)

@@ -1,6 +1,8 @@
 import HTTPClient
 import JobletClient
 import JobletModel
+import RnxCommands
+import Synchronization
 import Testing
 
 @Suite struct ClientEventsTests {
@@ -143,6 +145,44 @@ import Testing
       #expect(pause(.unreachable(HTTPError(kind, ""))) == nil)
     }
     #expect(pause(.badReply("")) == nil)
+  }
+
+  @Test func `waiting looks first, then at changes, and again where some may be missing`() async throws {
+    let looks = Atomic(0)
+    let server = TestServer { _, request, connection in
+      if request.target.hasPrefix("/v1/events") {
+        connection.startStream()
+        connection.send("event: job\nid: a\ndata: \(Self.record("RUNNING", version: 2))\n\n")
+        connection.send("event: synced\nid: a\ndata: {\"jobs\":1}\n\n")
+        connection.send("event: gap\ndata: {\"since\":\"2026-11-21T20:15:55Z\"}\n\n")
+        connection.waitForClose()
+      } else {
+        let status = looks.add(1, ordering: .relaxed).oldValue == 0 ? "RUNNING" : "STOPPED"
+        connection.reply("200 OK", ["Content-Type: application/json"], Self.record(status, version: 2))
+      }
+    }
+    defer { server.stop() }
+    let id = try #require(JobID(Self.id))
+    var told: [JobStatus] = []
+    let ended = try await JobWait.wait(for: [id], client(server)) { told.append($0.status) }
+    #expect(ended[id]?.status == .stopped && told == [.stopped])
+    #expect(server.requests.map(\.target).contains("/v1/events?job=\(Self.id)&snapshot=true"))
+  }
+
+  @Test func `waiting for a job that is deleted ends with words`() async throws {
+    let server = TestServer { _, request, connection in
+      if request.target.hasPrefix("/v1/events") {
+        connection.startStream()
+        connection.send("event: deleted\nid: a\ndata: {\"id\":\"\(Self.id)\"}\n\n")
+        connection.waitForClose()
+      } else {
+        connection.reply("200 OK", ["Content-Type: application/json"], Self.record("RUNNING", version: 2))
+      }
+    }
+    defer { server.stop() }
+    let id = try #require(JobID(Self.id))
+    let failure = await #expect(throws: Failure.self) { try await JobWait.wait(for: [id], client(server)) { _ in } }
+    #expect(failure?.why == "it was deleted")
   }
 
   @Test func `delete all says what it means and how far it came`() async throws {
