@@ -60,6 +60,8 @@ final class FrameHandler: ChannelDuplexHandler {
     }
     do {
       while let frame = try nextFrame() { ready.append(frame) }
+      // An idle connection keeps no memory that was read into; a thousand would.
+      if buffer.readableBytes == 0 { buffer = ByteBuffer() }
     } catch {
       finish(.failed(error))
       context.close(promise: nil)

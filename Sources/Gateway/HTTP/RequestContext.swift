@@ -94,15 +94,20 @@ struct ResponseWriter: Sendable {
   let loop: any EventLoop
   let exchange: UInt64
 
-  func send(head: HTTPResponse? = nil, body: ByteBuffer? = nil, isEnd: Bool = false) async throws {
+  func send(head: HTTPResponse? = nil, body: consuming ByteBuffer? = nil, isEnd: Bool = false) async throws {
     let promise = loop.makePromise(of: Void.self)
-    let parts = ResponseParts(head: head, body: body, isEnd: isEnd)
+    hand(over: ResponseParts(head: head, body: consume body, isEnd: isEnd), promise)
+    try await promise.futureResult.get()
+  }
+
+  /// A function of its own, so that nothing holds the bytes while they leave.
+  private func hand(over parts: consuming ResponseParts, _ promise: EventLoopPromise<Void>) {
+    let parts = consume parts
     if loop.inEventLoop {
       handler.value.send(parts, exchange: exchange, promise: promise)
     } else {
       loop.execute { handler.value.send(parts, exchange: exchange, promise: promise) }
     }
-    try await promise.futureResult.get()
   }
 
   /// Breaks the response off so that the client sees it is not whole.

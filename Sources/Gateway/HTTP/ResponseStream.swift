@@ -35,16 +35,17 @@ final class ResponseStream: Sendable {
     try await writer.send(head: head)
   }
 
-  /// Sends a batch and waits until it is out.
+  /// Sends a batch and waits until it is out. The bytes are not held meanwhile.
   /// - Parameter onStall: called if that takes longer than a second: whoever holds something for a client that
   ///   doesn't read lets go of it here.
-  func write(_ bytes: ByteBuffer, onStall: (@Sendable () -> Void)? = nil) async throws {
+  func write(_ bytes: consuming ByteBuffer, onStall: (@Sendable () -> Void)? = nil) async throws {
     let stall = onStall.map { onStall in writer.loop.scheduleTask(in: .seconds(1)) { onStall() } }
     defer { stall?.cancel() }
     let bytes = await packed(bytes)
     let isFirst = !markStarted()
-    try await writer.send(head: isFirst ? head : nil, body: bytes)
-    state.withLock { $0.bytes += bytes.readableBytes }
+    let count = bytes.readableBytes
+    try await writer.send(head: isFirst ? head : nil, body: consume bytes)
+    state.withLock { $0.bytes += count }
   }
 
   func end() async throws {

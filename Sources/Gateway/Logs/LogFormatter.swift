@@ -17,7 +17,6 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
   let format: StreamFormat
   let parameters: LogParameters
   private let filter: [UInt8]
-  private var encoder = LogLineEncoder()
   var ledger: SeqLedger
   /// What is to be sent.
   public var out = ByteBuffer()
@@ -78,14 +77,17 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
       if format == .text {
         appendText(info, bytes)
       } else {
-        encoder.removeAll()
-        appendEncoded(info, bytes)
-        frameEncoded()
+        // Only while it is used: one kept for each of a thousand followers would be most of the gateway's memory.
+        var encoder = LogLineEncoder(capacity: bytes.count * 2 + 1024)
+        encode(info, bytes, &encoder)
+        frame(encoder)
       }
     }
   }
 
-  private mutating func appendEncoded(_ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer) {
+  private mutating func encode(
+    _ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer, _ encoder: inout LogLineEncoder
+  ) {
     let filter = filter
     let most = ledger.remaining
     var left = most
@@ -136,7 +138,7 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
     }
   }
 
-  private mutating func frameEncoded() {
+  private mutating func frame(_ encoder: borrowing LogLineEncoder) {
     guard encoder.count > 0 else { return }
     if format == .ndjson {
       out.writeBytes(encoder.bytes)

@@ -334,15 +334,17 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   private mutating func flush() async throws {
     guard formatter.out.readableBytes > 0 else { return }
     let (exec, persist) = (exec, persist)
+    // Handed over, not kept: once it is encrypted, that is all a client that does not read costs.
+    let bytes = formatter.out
+    formatter.out = ByteBuffer()
     do {
-      try await stream.write(formatter.out) {
+      try await stream.write(consume bytes) {
         exec.letGo()
         persist.letGo()
       }
     } catch {
       throw ClientLeft()
     }
-    formatter.out.clear()
     lastWrite = .now
   }
 

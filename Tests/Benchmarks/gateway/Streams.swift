@@ -40,7 +40,7 @@ func measureFollow(_ bed: Bed, _ options: Options) throws {
 /// the others get then to what they got before.
 func measureFollowers(_ bed: Bed, _ options: Options) throws {
   // What the stalled ones have not read is far more than the kernel keeps for them.
-  let id = try start(bed, "pacer", ["200000", "10", "100"])
+  let id = try start(bed, "pacer", ["200000", "5", "250"])
   let client = try bed.client()
   try waitUntil("the first lines are there", seconds: 60) {
     let line = try client.request("GET", "/v1/jobs/\(id)/logs?after=200000&limit=1", accept: "application/x-ndjson")
