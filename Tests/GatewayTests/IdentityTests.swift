@@ -33,12 +33,30 @@ import Testing
   @Test func theMatrixIsTheDesigns() {
     let table: [(Operation, Set<Role>)] = [
       (.readJobs, [.reader, .developer, .maintainer, .admin, .node]),
+      (.readNode, [.reader, .developer, .maintainer, .admin, .node]),
       (.runJob, [.developer, .maintainer, .admin, .node]), (.stopJob, [.developer, .maintainer, .admin, .node]),
       (.pauseJob, [.developer, .maintainer, .admin, .node]), (.resumeJob, [.developer, .maintainer, .admin, .node]),
-      (.deleteJob, [.developer, .maintainer, .admin, .node]),
+      (.deleteJob, [.developer, .maintainer, .admin, .node]), (.deleteAllJobs, [.admin, .node]),
+      (.transferFiles, [.developer, .maintainer, .admin, .node]), (.createResources, [.maintainer, .admin, .node]),
+      (.removeResources, [.admin, .node]),
     ]
+    #expect(Set(table.map(\.0)) == Set(Operation.allCases))
     for (operation, roles) in table {
       #expect(Set(Role.allCases.filter { $0.operations.contains(operation) }) == roles)
+    }
+  }
+
+  @Test(arguments: ["1.2", "1.3"]) func theFloorOfTLSIsTheConfigurations(_ floor: String) async throws {
+    try await Fixture.run({ configuration, _ in configuration.server.tls.minVersion = floor }) { f in
+      let request = ["GET /v1/jobs HTTP/1.1\r\nHost: x\r\nConnection: close\r\n\r\n"]
+      let usual = try await RawClient.exchange(f, request)
+      #expect(usual.hasPrefix("HTTP/1.1 200 "))
+      do {
+        let reply = try await RawClient.exchange(f, request, newest: .tlsv12)
+        #expect(reply.isEmpty == (floor == "1.3"), "\(reply)")
+      } catch {
+        #expect(floor == "1.3", "\(error)")
+      }
     }
   }
 

@@ -10,7 +10,7 @@ struct RawClient: Sendable {
 
   /// Connects with a role's certificate, does the handshake for one of `protocols`, runs `body`, closes.
   static func run<Result: Sendable>(
-    _ fixture: Fixture, role: Role = .admin, protocols: [String] = ["http/1.1"],
+    _ fixture: Fixture, role: Role = .admin, protocols: [String] = ["http/1.1"], newest: TLSVersion? = nil,
     _ body:
       @Sendable (
         inout NIOAsyncChannelInboundStream<ByteBuffer>.AsyncIterator, NIOAsyncChannelOutboundWriter<ByteBuffer>
@@ -26,6 +26,7 @@ struct RawClient: Sendable {
     }
     tls.privateKey = .privateKey(try NIOSSLPrivateKey(bytes: Array((identity?.keyPEM ?? "").utf8), format: .pem))
     tls.applicationProtocols = protocols
+    tls.maximumTLSVersion = newest
     let context = try NIOSSLContext(configuration: tls)
     let channel = try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
       .connect(host: "127.0.0.1", port: fixture.port) { channel in
@@ -43,9 +44,10 @@ struct RawClient: Sendable {
 
   /// Sends text and reads until the server closes, or until `isEnough`.
   static func exchange(
-    _ fixture: Fixture, _ parts: [String], isEnough: @Sendable @escaping (String) -> Bool = { _ in false }
+    _ fixture: Fixture, _ parts: [String], newest: TLSVersion? = nil,
+    isEnough: @Sendable @escaping (String) -> Bool = { _ in false }
   ) async throws -> String {
-    try await run(fixture) { inbound, outbound in
+    try await run(fixture, newest: newest) { inbound, outbound in
       for part in parts { try await outbound.write(ByteBuffer(string: part)) }
       var all = ""
       do {
