@@ -255,37 +255,39 @@ import Testing
     var bounds = ClientBounds()
     bounds.bodiesPerConnection = 256 << 10
     try await Fixture.run(bounds: bounds) { f in
-      let refusal = try await H2Client.run(f) { client -> Frame? in
-        for stream in [1, 3, 5] {
-          try await client.send([
-            H2Client.request(stream, "POST", "/v1/jobs", [("content-type", "application/json")], endsStream: false)
-          ])
-        }
-        // What may be sent: on each stream, and on the connection (0). The server opens windows for what it reads.
-        var windows = [0: 65_535, 1: 65_535, 3: 65_535, 5: 65_535]
-        var sent = 0
-        let piece = [UInt8](repeating: 0x20, count: 8_000)
-        while true {
-          for stream in [1, 3, 5] {
-            while min(windows[0] ?? 0, windows[stream] ?? 0) >= piece.count {
-              try await client.send([Frame(kind: .data, flags: 0, stream: stream, payload: piece)])
-              windows[0, default: 0] -= piece.count
-              windows[stream, default: 0] -= piece.count
-              sent += piece.count
-            }
-          }
-          let frame = try await client.next()
-          if let frame, frame.kind == .windowUpdate {
-            windows[frame.stream, default: 0] += frame.payload.reduce(0) { $0 << 8 | Int($1) }
-          }
-          guard let frame, frame.kind != .headers, frame.kind != .goAway else {
-            #expect(sent < 2 << 20)
-            return frame
-          }
-        }
-      }
+      let (refusal, sent) = try await H2Client.run(f) { try await Self.fillBodies($0) }
+      #expect(sent < 2 << 20)
       #expect(refusal?.kind == .headers && refusal?.isOK == false)
       try await Self.others(f)
+    }
+  }
+
+  /// Sends bodies that never end, as much as the windows allow, until the server has had enough.
+  private static func fillBodies(_ client: H2Client) async throws -> (refusal: Frame?, sent: Int) {
+    let streams = [1, 3, 5]
+    for stream in streams {
+      let head = H2Client.request(
+        stream, "POST", "/v1/jobs", [("content-type", "application/json")], endsStream: false)
+      try await client.send([head])
+    }
+    // What may be sent: on each stream, and on the connection (0). The server opens windows for what it reads.
+    var windows = [0: 65_535, 1: 65_535, 3: 65_535, 5: 65_535]
+    var sent = 0
+    let piece = [UInt8](repeating: 0x20, count: 8_000)
+    while true {
+      for stream in streams {
+        while min(windows[0] ?? 0, windows[stream] ?? 0) >= piece.count {
+          try await client.send([Frame(kind: .data, flags: 0, stream: stream, payload: piece)])
+          windows[0, default: 0] -= piece.count
+          windows[stream, default: 0] -= piece.count
+          sent += piece.count
+        }
+      }
+      guard let frame = try await client.next() else { return (nil, sent) }
+      if frame.kind == .headers || frame.kind == .goAway { return (frame, sent) }
+      if frame.kind == .windowUpdate {
+        windows[frame.stream, default: 0] += frame.payload.reduce(0) { $0 << 8 | Int($1) }
+      }
     }
   }
 
