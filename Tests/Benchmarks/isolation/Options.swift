@@ -12,7 +12,7 @@ struct Options {
   /// How long short jobs are run one after the other.
   var seconds = 60
 
-  static let parts = ["start", "trace", "loaded", "memory", "jobs", "init", "inside"]
+  static let parts = ["start", "trace", "loaded", "memory", "jobs", "init", "inside", "leaks"]
 
   init(_ arguments: [String]) throws {
     programs = try BenchmarkKit.programs(from: arguments)

@@ -19,10 +19,7 @@ func measureThroughput(_ options: Options) throws {
   try Bed.run(options.programs, settings) { bed in
     let program = "\(bed.directory)/bin/payload.bpf"
     try filter.write(to: program)
-    let own = "\(bed.directory)/bin/isolation-benchmark"
-    guard try Child(["cp", "/proc/\(getpid())/exe", own]).wait() == 0 else {
-      throw BenchmarkError("can't copy the program")
-    }
+    let own = try ownProgram(bed)
     let client = try bed.client()
     for _ in 0..<20 { _ = try measureJob(client, bed.job("first-instruction")) }
 
@@ -57,8 +54,17 @@ func measureThroughput(_ options: Options) throws {
   }
 }
 
+/// This program where a bed's processes find it.
+func ownProgram(_ bed: Bed) throws -> String {
+  let own = "\(bed.directory)/bin/isolation-benchmark"
+  guard try Child(["cp", "/proc/\(getpid())/exe", own]).wait() == 0 else {
+    throw BenchmarkError("can't copy the program")
+  }
+  return own
+}
+
 /// How many jobs, how many a second until the last trace of them was gone, and how many milliseconds that took after the last end.
-private func ownRate(_ bed: Bed, seconds: Int, program: String) throws -> (count: Int, rate: Double, backlog: Double) {
+func ownRate(_ bed: Bed, seconds: Int, program: String) throws -> (count: Int, rate: Double, backlog: Double) {
   let begin = monotonicNow()
   let clients = try (0..<posters).map { _ in
     try Child(

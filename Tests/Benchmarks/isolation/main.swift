@@ -23,4 +23,5 @@ benchmarkMain {
   if options.includes("trace") { try measureTrace(options) }
   if options.includes("loaded") || options.includes("memory") { try measureLoaded(options) }
   if options.includes("jobs") { try measureThroughput(options) }
+  if options.includes("leaks") { try measureLeaks(options) }
 }
