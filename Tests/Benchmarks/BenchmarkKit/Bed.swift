@@ -215,11 +215,11 @@ public final class Bed {
       set -e; cd '\(directory)/config'; umask 077
       key() { openssl ecparam -name prime256v1 -genkey -noout | openssl pkcs8 -topk8 -nocrypt -out $1.key; }
       key ca
-      openssl req -x509 -key ca.key -subj '/O=joblet/CN=Benchmark CA' -days 2 -out ca.pem
+      openssl req -x509 -key ca.key -subj '/O=joblet/CN=Benchmark CA' -days 90 -out ca.pem
       leaf() {
         key $1; openssl req -new -key $1.key -subj "$2" -out $1.req
         printf '%s\\n' 'basicConstraints=critical,CA:false' 'keyUsage=critical,digitalSignature' "extendedKeyUsage=$3" "$4" > $1.ext
-        openssl x509 -req -in $1.req -CA ca.pem -CAkey ca.key -CAcreateserial -days 2 -extfile $1.ext -out $1.pem
+        openssl x509 -req -in $1.req -CA ca.pem -CAkey ca.key -CAcreateserial -days 90 -extfile $1.ext -out $1.pem
       }
       leaf server '/O=joblet/CN=localhost' serverAuth 'subjectAltName=DNS:localhost,IP:127.0.0.1'
       leaf client '/O=joblet/OU=admin/CN=benchmark' clientAuth ''

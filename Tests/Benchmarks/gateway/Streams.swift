@@ -48,7 +48,7 @@ func measureFollowers(_ bed: Bed, _ options: Options) throws {
   }
   try Memory.resetPeak(of: bed.api.pid)
   let live = try bed.clients.followers(
-    "/v1/jobs/\(id)/logs?follow=true&tail=0", count: options.followers - options.stalled)
+    "/v1/jobs/\(id)/logs?follow=true&after=200000", count: options.followers - options.stalled)
   _ = try live.read(seconds: 2)
   let before = try live.read(seconds: Double(options.seconds))
   let stalled = try bed.clients.followers("/v1/jobs/\(id)/logs?follow=true", count: options.stalled, stalled: true)
