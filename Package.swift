@@ -180,8 +180,8 @@ let package = Package(
     tests(
       "WorkerTests",
       [
-        "Worker", "Sandbox", "Cgroups", "JobletConfig", "JobletModel", "JobletWire", "CInitABI", "LinuxKernel", nio,
-        logging,
+        "Worker", "Sandbox", "Cgroups", "DaemonKit", "JobletConfig", "JobletModel", "JobletWire", "CInitABI",
+        "LinuxKernel", nio, logging,
       ]),
     tests("StorageConformance", ["LogStore", "LocalStore", "StateStore", "JobletModel", "CZlib"]),
     tests(
@@ -190,8 +190,9 @@ let package = Package(
     tests(
       "GatewayTests",
       [
-        "Gateway", "JobletModel", "JobletWire", "JobletConfig", "Certificates", "HTTPClient", logging, lifecycle, nio,
-        nioPosix, x509, "YAML", "CZlib", .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        "Gateway", "Worker", "Persist", "DaemonKit", "JobletModel", "JobletWire", "JobletConfig", "Certificates",
+        "HTTPClient", logging, lifecycle, nio, nioPosix, x509, "YAML", "CZlib",
+        .product(name: "NIOSSL", package: "swift-nio-ssl"),
       ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

@@ -40,6 +40,12 @@ package struct PrometheusText: Sendable {
     if let value { gauge(name, help, value) }
   }
 
+  /// A counter with a sample for each value of one label that was counted so far; it is named before it counts.
+  package mutating func counter(_ name: String, _ help: String, label: String, _ values: [(String, UInt64)]) {
+    metric(name, .counter, help)
+    for (value, count) in values { sample(name, [label: value], count) }
+  }
+
   /// A metric with a sample for each value of one label. Nothing is written where there is none.
   package mutating func metric(
     _ name: String, _ kind: Kind, _ help: String, label: String, _ values: [(label: String, value: (some Numeric)?)]

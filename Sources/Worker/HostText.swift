@@ -120,6 +120,14 @@ package enum HostText {
     package var writeOps: Int64
     package var writeBytes: Int64
     package var busyUsec: Int64
+
+    package init(readOps: Int64, readBytes: Int64, writeOps: Int64, writeBytes: Int64, busyUsec: Int64) {
+      self.readOps = readOps
+      self.readBytes = readBytes
+      self.writeOps = writeOps
+      self.writeBytes = writeBytes
+      self.busyUsec = busyUsec
+    }
   }
 
   /// `/proc/diskstats` (Documentation/admin-guide/iostats.rst) by device number, `8:0`. Sectors are of 512 bytes there, whatever

@@ -68,8 +68,8 @@ package enum NodeMetrics {
   private static func writeJobs(_ figures: SupervisorFigures, _ out: inout PrometheusText) {
     let counters = figures.counters
     out.counter("jobs_admitted_total", "Jobs taken.", counters.admitted)
-    out.metric(
-      "jobs_refused_total", .counter, "Requests for jobs that were refused, by kind.", label: "kind",
+    out.counter(
+      "jobs_refused_total", "Requests for jobs that were refused, by kind.", label: "kind",
       counters.refused.map { ($0.key.rawValue, $0.value) }.sorted { $0.0 < $1.0 })
     out.metric("jobs_ended_total", .counter, "Jobs that ended, by status and reason.")
     let ends = counters.ended.map {

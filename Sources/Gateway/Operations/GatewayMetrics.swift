@@ -149,11 +149,11 @@ final class GatewayMetrics: Sendable {
   private static func writeConnections(_ state: State, _ out: inout PrometheusText) {
     out.gauge("api_open_connections", "Connections open on the API's port.", state.openConnections)
     out.counter("api_connections_total", "Connections accepted on the API's port.", state.connections)
-    out.metric(
-      "api_refused_connections_total", .counter, "Connections closed before a request, by reason.", label: "reason",
+    out.counter(
+      "api_refused_connections_total", "Connections closed before a request, by reason.", label: "reason",
       state.refusedConnections.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
-    out.metric(
-      "api_closed_connections_total", .counter, "Connections closed for what a client did, by reason.", label: "reason",
+    out.counter(
+      "api_closed_connections_total", "Connections closed for what a client did, by reason.", label: "reason",
       state.closedConnections.sorted { $0.key < $1.key }.map { ($0.key, $0.value) })
     out.counter(
       "api_dropped_replies_total", "Replies broken off because clients that don't read held too much.",
