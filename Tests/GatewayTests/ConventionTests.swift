@@ -235,6 +235,10 @@ import Testing
     }
   }
 
+  private func value(of name: String, in headers: [(name: String, value: String)]) -> String? {
+    headers.first { $0.name == name }?.value
+  }
+
   /// A batch can be read when it arrives, not when the stream ends.
   @Test func aLiveStreamIsPackedBatchByBatch() async throws {
     try await Fixture.run { f in
@@ -244,7 +248,7 @@ import Testing
         HTTPRequest(
           url: "https://127.0.0.1:\(f.port)/v1/jobs/\(job.id)/logs?follow=true",
           headers: [(name: "Accept-Encoding", value: "gzip")], timeout: .seconds(60)))
-      #expect(response.headers.contains { $0.name == "content-encoding" && $0.value == "gzip" })
+      #expect(value(of: "content-encoding", in: response.headers) == "gzip")
       var packed: [UInt8] = []
       var chunks = response.body.makeAsyncIterator()
       for round in 1...3 {
@@ -296,6 +300,27 @@ import Testing
 
   // MARK: Methods
 
+  private struct ProblemList: Decodable {
+    struct Item: Decodable {
+      var type: String
+      var title: String
+      var status: Int
+    }
+
+    var problems: [Item]
+    var types: [String] { problems.map(\.type) }
+
+    func item(_ type: String?) -> Item? { problems.first { $0.type == type } }
+  }
+
+  private func methods(of pattern: String) -> Set<String> {
+    Set(Gateway.routes.filter { $0.pattern == pattern }.map(\.method))
+  }
+
+  private func listed(_ field: String?) -> Set<String> {
+    Set(field?.split(separator: ", ").map(String.init) ?? [])
+  }
+
   @Test func headAndOptionsAreRightOnEveryRoute() async throws {
     try await Fixture.run { f in
       let client = try f.client()
@@ -304,10 +329,10 @@ import Testing
       let patterns = Set(Gateway.routes.map(\.pattern))
       for pattern in patterns {
         let path = pattern.replacing("{id}", with: job.id.description)
-        let methods = Set(Gateway.routes.filter { $0.pattern == pattern }.map(\.method))
+        let methods = methods(of: pattern)
         let options = try await f.call("OPTIONS", path, client: client)
         #expect(options.status == 204 && options.body.isEmpty, "\(path)")
-        let allowed = Set(options.header("allow")?.split(separator: ", ").map(String.init) ?? [])
+        let allowed = listed(options.header("allow"))
         #expect(allowed == methods.union(methods.contains("GET") ? ["HEAD", "OPTIONS"] : ["OPTIONS"]), "\(path)")
         let wrong = try await f.call("PATCH", path, client: client)
         #expect(wrong.status == 405 && wrong.header("allow") == options.header("allow"), "\(path)")
@@ -329,19 +354,11 @@ import Testing
   }
 
   @Test func problemTypesAreListed() async throws {
-    struct List: Decodable {
-      struct Item: Decodable {
-        var type: String
-        var title: String
-        var status: Int
-      }
-      var problems: [Item]
-    }
     try await Fixture.run { f in
-      let list: List = try await f.call("GET", "/v1/problems", role: .reader).decode()
-      #expect(list.problems.map(\.type) == Problem.Kind.allCases.map { "urn:joblet:problem:\($0.rawValue)" })
+      let list: ProblemList = try await f.call("GET", "/v1/problems", role: .reader).decode()
+      #expect(list.types == Problem.Kind.allCases.map(\.type))
       let missing = try await f.call("GET", "/v1/jobs/x")
-      let item = list.problems.first { $0.type == missing.problem?.type }
+      let item = list.item(missing.problem?.type)
       #expect(item?.title == missing.problem?.title && item?.status == missing.status)
       let wrong = try await f.call("POST", "/v1/jobs", "x", headers: [(name: "Content-Type", value: "text/plain")])
       #expect(wrong.status == 415 && wrong.header("accept") == "application/json")

@@ -771,7 +771,7 @@ paths:
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
           content:
             application/yaml:
-              schema: {type: string}
+              schema: {type: object, required: [openapi, info, paths]}
             text/plain:
               schema: {type: string}
         "400": {$ref: "#/components/responses/Problem"}
@@ -841,8 +841,8 @@ components:
     LastEventId:
       name: Last-Event-ID
       in: header
-      description: The `id` of the last event a client has; stands above `after`.
-      schema: {type: integer, minimum: 0}
+      description: The `id` of the last event a client has; stands above `after`. Empty counts as absent.
+      schema: {type: [integer, "null"], minimum: 0}
   headers:
     RequestId:
       description: The name of this request in the gateway's log and audit lines.
@@ -882,6 +882,7 @@ components:
   schemas:
     JobRequest:
       type: object
+      description: A field that is `null` counts as absent.
       required: [command]
       additionalProperties: false
       properties:
@@ -890,50 +891,50 @@ components:
           minLength: 1
           maxLength: 131071
           description: A program in the job's root, by path or looked up in its `PATH`.
-        args: {type: array, items: {type: string, maxLength: 131071}, maxItems: 4096}
-        env: {type: object, additionalProperties: {type: string}}
+        args: {type: [array, "null"], items: {type: string, maxLength: 131071}, maxItems: 4096}
+        env: {type: [object, "null"], additionalProperties: {type: string}}
         secret_env:
-          type: object
+          type: [object, "null"]
           additionalProperties: {type: string}
           description: Like `env`; the values are in no record, log or audit line.
-        limits: {$ref: "#/components/schemas/Limits"}
-        name: {type: string, minLength: 1, maxLength: 128}
+        limits: {oneOf: [{$ref: "#/components/schemas/Limits"}, {type: "null"}]}
+        name: {type: [string, "null"], minLength: 1, maxLength: 128}
         timeout:
-          type: string
+          type: [string, "null"]
           description: How long the job may run, `100ms` to `365d`; absent means the node's default.
           pattern: "^[0-9]+(ms|s|m|h|d)$"
-        labels: {type: object, additionalProperties: {type: string, maxLength: 256}, maxProperties: 64}
+        labels: {type: [object, "null"], additionalProperties: {type: string, maxLength: 256}, maxProperties: 64}
         merge:
-          type: boolean
+          type: [boolean, "null"]
           default: false
           description: One pipe for stdout and stderr, where true order between them matters; all lines are then `stdout`.
         seccomp:
-          type: string
-          enum: [strict, default, compat]
+          type: [string, "null"]
+          enum: [strict, default, compat, null]
           description: The profile of system calls, the node's own or a stricter one; absent means the node's. From the strictest on.
     Limits:
       type: object
-      description: In a request what is asked for, in a record what is applied, the node's defaults filled in.
+      description: In a request what is asked for, in a record what is applied, the node's defaults filled in; there no field is `null`.
       additionalProperties: false
       properties:
-        cpu_percent: {type: integer, minimum: 1, maximum: 100000, description: Percent of one core.}
-        cpu_weight: {type: integer, minimum: 1, maximum: 10000, description: "The job's share of a busy CPU, beside a job of weight 100."}
+        cpu_percent: {type: [integer, "null"], minimum: 1, maximum: 100000, description: Percent of one core.}
+        cpu_weight: {type: [integer, "null"], minimum: 1, maximum: 10000, description: "The job's share of a busy CPU, beside a job of weight 100."}
         cpu_cores:
-          type: string
+          type: [string, "null"]
           maxLength: 4096
           pattern: "^[0-9]{1,4}(-[0-9]{1,4})?(,[0-9]{1,4}(-[0-9]{1,4})?)*$"
           description: The CPUs it may run on, each once; all of them must be online and the node's to give.
           examples: ["0-3,6"]
-        memory_mb: {type: integer, minimum: 1, maximum: 16777216, description: MiB; no swap on top.}
-        memory_high_mb: {type: integer, minimum: 1, maximum: 16777216, description: "MiB above which the job is slowed down and its memory reclaimed; at most `memory_mb`."}
-        io_bps: {type: integer, minimum: 4096, maximum: 1125899906842624, description: "Bytes a second from, and as many to, the disk that the job's workspace is on."}
-        pids: {type: integer, minimum: 1, maximum: 4194304, description: Processes and threads together.}
+        memory_mb: {type: [integer, "null"], minimum: 1, maximum: 16777216, description: MiB; no swap on top.}
+        memory_high_mb: {type: [integer, "null"], minimum: 1, maximum: 16777216, description: "MiB above which the job is slowed down and its memory reclaimed; at most `memory_mb`."}
+        io_bps: {type: [integer, "null"], minimum: 4096, maximum: 1125899906842624, description: "Bytes a second from, and as many to, the disk that the job's workspace is on."}
+        pids: {type: [integer, "null"], minimum: 1, maximum: 4194304, description: Processes and threads together.}
     StopOptions:
       type: object
       additionalProperties: false
       properties:
         grace:
-          type: string
+          type: [string, "null"]
           description: Between SIGTERM and the kill, `0` to `1h`; absent means the node's default.
     JobStatus:
       type: string
