@@ -93,6 +93,16 @@ import Testing
     }
   }
 
+  @Test(arguments: [Problem.Kind.tooManyJobs, .unavailable])
+  func whoeverIsToComeAgainIsToldWhen(_ kind: Problem.Kind) async throws {
+    try await Fixture.run { f in
+      await f.exec.refuse(Problem(kind, "not now"))
+      let answer = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#)
+      #expect(answer.status == kind.status && answer.header("retry-after") == "2")
+      #expect(answer.problem?.retry_after == 2)
+    }
+  }
+
   // MARK: Waiting
 
   @Test func aRunWaitsForTheEnd() async throws {
@@ -313,7 +323,7 @@ import Testing
     func item(_ type: String?) -> Item? { problems.first { $0.type == type } }
   }
 
-  private func methods(of pattern: String) -> Set<String> {
+  private func routeMethods(of pattern: String) -> Set<String> {
     Set(Gateway.routes.filter { $0.pattern == pattern }.map(\.method))
   }
 
@@ -329,7 +339,7 @@ import Testing
       let patterns = Set(Gateway.routes.map(\.pattern))
       for pattern in patterns {
         let path = pattern.replacing("{id}", with: job.id.description)
-        let methods = methods(of: pattern)
+        let methods = routeMethods(of: pattern)
         let options = try await f.call("OPTIONS", path, client: client)
         #expect(options.status == 204 && options.body.isEmpty, "\(path)")
         let allowed = listed(options.header("allow"))

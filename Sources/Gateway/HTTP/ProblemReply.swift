@@ -28,6 +28,9 @@ struct ProblemDocument: Encodable {
 
 extension Reply {
   static func problem(_ problem: Problem, requestID: String) -> Reply {
+    var problem = problem
+    // Whoever refuses for now knows best for how long; where nobody said, a moment.
+    if problem.retryAfter == nil, [429, 503].contains(problem.kind.status) { problem.retryAfter = 2 }
     let body = JSONText.encode(ProblemDocument(problem: problem, requestID: requestID))
     var reply = Reply(
       HTTPResponse.Status(code: problem.kind.status), .bytes(body), type: "application/problem+json")
