@@ -57,7 +57,10 @@ struct HTTPListener: Sendable {
       let info = ConnectionInfo(version: .http1, peer: nil, remote: remoteName(channel.remoteAddress))
       return try setUpHTTP1(channel, info)
     }
-    try pipeline.addHandler(NIOSSLServerHandler(context: tls.context))
+    // As it comes, a connection keeps room for the largest batch it ever encrypted.
+    var buffers = NIOSSLServerHandler.Configuration()
+    buffers.maximumPreservedOutboundBufferCapacity = 64 << 10
+    try pipeline.addHandler(NIOSSLServerHandler(context: tls.context, configuration: buffers))
     try pipeline.addHandler(
       HandshakeGuard(limit: .nanoseconds(timeouts.handshake.nanoseconds), metrics: metrics, log: refusals))
     let me = self

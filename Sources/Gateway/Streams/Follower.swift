@@ -229,12 +229,7 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     do {
       let connection = try await persist.connection { try await pool.connect() }
       try await connection.send(formatter.query(job, through: through, throughSeq: throughSeq, tail: tail))
-      while let frame = try await nextStored(connection) {
-        if frame.payload.readableBytes == 0, frame.header.count > 0 {
-          formatter.append(damagedFrom: frame.header.seq, count: frame.header.count)
-        } else {
-          formatter.append(stored: frame)
-        }
+      while try await takeStored(connection) {
         if formatter.isLimitReached {
           await persist.close()
           return machine.limitReached()
@@ -262,6 +257,18 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     } else {
       machine.historyFailed(error as? Problem ?? pool.away("\(error)"))
     }
+  }
+
+  /// Takes the next frame of stored records into the reply; false when there are no more. A function of its own, so that the
+  /// frame is not held while what was made of it leaves.
+  private mutating func takeStored(_ connection: FrameConnection) async throws -> Bool {
+    guard let frame = try await nextStored(connection) else { return false }
+    if frame.payload.readableBytes == 0, frame.header.count > 0 {
+      formatter.append(damagedFrom: frame.header.seq, count: frame.header.count)
+    } else {
+      formatter.append(stored: frame)
+    }
+    return true
   }
 
   /// The next frame of stored records; nil when there are no more. A long search that finds nothing is no failure: the
