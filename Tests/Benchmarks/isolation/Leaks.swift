@@ -16,16 +16,16 @@ func measureLeaks(_ options: Options) throws {
     let (count, _, _) = try ownRate(bed, seconds: options.seconds, program: program)
     let after = try settled(bed, than: before)
     var left = 0
-    for (name, old) in before.counts {
-      let now = after.counts[name] ?? 0
-      left += max(0, now - old)
-      var figure = Figure("left_\(name)", Double(max(0, now - old)), "", count: count)
-      figure.note = "before \(old), after \(now)"
+    for (before, after) in zip(before.counts, after.counts) {
+      let more = max(0, after.value - before.value)
+      left += more
+      var figure = Figure("left_\(before.key)", Double(more), "", count: count)
+      figure.note = "before \(before.value), after \(after.value)"
       figure.print()
     }
-    for (name, old) in before.kernel {
-      var figure = Figure("kernel_objects_\(name)", Double((after.kernel[name] ?? 0) - old), "", count: count)
-      figure.note = "slab objects of the whole machine: before \(old), after \(after.kernel[name] ?? 0)"
+    for (before, after) in zip(before.kernel, after.kernel) {
+      var figure = Figure("kernel_objects_\(before.key)", Double(after.value - before.value), "", count: count)
+      figure.note = "slab objects of the whole machine: before \(before.value), after \(after.value)"
       figure.print()
     }
     Figure("left_after_jobs", Double(left), "", count: count).print()
