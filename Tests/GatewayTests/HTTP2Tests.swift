@@ -311,7 +311,7 @@ import Testing
               while let frame = try await client.next() {
                 if frame.kind == .data {
                   text[frame.stream, default: []] += frame.payload
-                  if !frame.payload.isEmpty {
+                  if !frame.payload.isEmpty, !isToldToGo {
                     try await client.send([H2Client.window(0, by: UInt32(frame.payload.count))])
                   }
                 }

@@ -150,9 +150,10 @@ import Testing
 
   @Test func slowClientsAreClosedInTime() async throws {
     try await Fixture.run({ configuration, _ in
-      configuration.server.timeouts.handshake = .milliseconds(300)
-      configuration.server.timeouts.header = .milliseconds(300)
-      configuration.server.timeouts.idle = .milliseconds(600)
+      // Long enough for the handshakes of the connections below on a loaded machine.
+      configuration.server.timeouts.handshake = .seconds(5)
+      configuration.server.timeouts.header = .milliseconds(500)
+      configuration.server.timeouts.idle = .milliseconds(1000)
     }) { f in
       // Connected, and then nothing: no handshake.
       let isClosed = try await Self.closesByItself(f.port)

@@ -88,7 +88,8 @@ import Worker
     figures.counters.noteRefused(Problem(.tooManyJobs, "x"))
     figures.counters.noteStart(nanoseconds: 4_000_000)
     figures.counters.noteQueueWait(nanoseconds: 2_000_000_000)
-    let text = NodeMetrics.text(figures, try FakeHost().meter.status(), prepared: 8, process: .own())
+    let host = try FakeHost()
+    let text = NodeMetrics.text(figures, host.meter.status(), prepared: 8, process: .own())
     for line in [
       "joblet_exec_running_jobs 2", "joblet_exec_queued_jobs 5", "joblet_exec_jobs_admitted_total 1",
       #"joblet_exec_jobs_ended_total{status="FAILED",reason="oom_killed"} 1"#,
@@ -101,6 +102,7 @@ import Worker
       #"joblet_node_load{over="1m"} 1.0"#, #"joblet_node_network_received_bytes_total{interface="eth0"} 1"#,
       "joblet_node_jobs_memory_bytes 4096", "joblet_node_jobs_cpu_seconds_total 5.0",
     ] { #expect(text.contains("\n\(line)\n"), "\(line)") }
+    withExtendedLifetime(host) {}
     #expect(text.contains("joblet_exec_process_resident_bytes ") && !text.contains("jobs_memory_limit"))
   }
 }
