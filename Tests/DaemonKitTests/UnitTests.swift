@@ -40,15 +40,24 @@ import Testing
     }
   }
 
-  @Test func `a restart of the whole keeps the sockets, a stop closes them`() throws {
+  @Test func `a restart of the whole keeps the sockets, a stop closes them, a start that fails leaves them`() throws {
     let sockets = try FileManager.default.contentsOfDirectory(atPath: "\(project)/units").filter {
       $0.hasSuffix(".socket")
     }
-    let stopped = try unit("joblet.service").split(separator: "\n").filter { $0.hasPrefix("PropagatesStopTo=") }
-    #expect(sockets.count == 5 && stopped.count == 1)
-    for socket in sockets {
-      #expect(try !unit(socket).contains("PartOf="), "\(socket)")
-      #expect(stopped.allSatisfy { $0.contains(socket) }, "\(socket)")
+    func values(_ key: String, _ name: String) throws -> [Set<String>] {
+      try unit(name).split(separator: "\n").filter { $0.hasPrefix("\(key)=") }
+        .map { Set($0.dropFirst(key.count + 1).split(separator: " ").map(String.init)) }
+    }
+    #expect(sockets.count == 5)
+    for socket in sockets { #expect(try values("PartOf", socket).isEmpty, "\(socket)") }
+    for key in ["Wants", "PropagatesStopTo"] {
+      #expect(try values(key, "joblet-sockets.target") == [Set(sockets)], "\(key)")
+    }
+    #expect(try values("PartOf", "joblet-sockets.target") == [["joblet.service"]])
+    #expect(try values("Wants", "joblet.service").contains { $0.contains("joblet-sockets.target") })
+    // Where its own start can fail, each of these would stop the sockets, and with them the services, as soon as it does.
+    for key in ["PropagatesStopTo", "Requires", "BindsTo"] {
+      #expect(try values(key, "joblet.service").isEmpty, "\(key)")
     }
   }
 

@@ -101,6 +101,32 @@ extension SystemTests {
       }
     }
 
+    @Test(.timeLimit(.minutes(15)))
+    func `a start of the whole that fails stops nothing, and a stop after it stops everything`() async throws {
+      let folder = "/run/systemd/system/joblet.service.d"
+      try await Systemd.waitUntilReady()
+      try await Systemd.disturbing {
+        try await Shell.must(
+          "mkdir -p \(folder) && printf '[Service]\\nExecStart=\\nExecStart=/bin/false\\n' > \(folder)/99-test.conf"
+            + " && systemctl daemon-reload")
+        let undo = "rm -rf \(folder) && systemctl daemon-reload"
+        do {
+          let restart = try await Shell.run("systemctl restart joblet.service 2>&1", within: .seconds(300))
+          #expect(restart.status != 0, "\(restart)")
+          try await Systemd.waitUntilReady()
+          for unit in Installed.services + Installed.sockets { #expect(try await Systemd.isActive(unit), "\(unit)") }
+          try await Shell.must("systemctl stop joblet.service", within: .seconds(300))
+          for unit in Installed.services + Installed.sockets {
+            try await eventually("\(unit) stops") { try await Systemd.isActive(unit) == false }
+          }
+        } catch {
+          try await Shell.must(undo)
+          throw error
+        }
+        try await Shell.must(undo)
+      }
+    }
+
     @Test(.timeLimit(.minutes(10)))
     func `a first connection starts a service`() async throws {
       try await Systemd.disturbing {
