@@ -29,6 +29,12 @@ package struct LaunchNote: Codable, Hashable, Sendable {
   }
 }
 
+/// A job's ``KeyedRun`` that can't be read back.
+package struct KeyFileDamage: Error, CustomStringConvertible {
+  package var reason: String
+  package var description: String { reason }
+}
+
 /// `/run/joblet/jobs/<id>/`: everything about a job that a restarted exec needs. On tmpfs and for root alone (0700), so that
 /// the request's secrets may stand here until the job starts and never reach a disk.
 ///
@@ -130,10 +136,22 @@ package struct JobStateDirectory: Sendable {
   }
 
   /// Nil if its request had no `Idempotency-Key`.
-  package func loadKey() throws(Errno) -> KeyedRun? {
+  package func loadKey() throws(KeyFileDamage) -> KeyedRun? {
     guard access("\(path)/key", F_OK) == 0 else { return nil }
-    return KeyedRun(try FileDescriptor.open("\(path)/key", O_RDONLY | O_NOFOLLOW).readAll(limit: 4096))
+    let bytes: [UInt8]
+    do {
+      bytes = try FileDescriptor.open("\(path)/key", O_RDONLY | O_NOFOLLOW).readAll(limit: 4096)
+    } catch {
+      throw KeyFileDamage(reason: "\(error)")
+    }
+    guard let run = KeyedRun(bytes) else {
+      throw KeyFileDamage(reason: "\(path)/key: \(bytes.count) bytes that name no job; \(KeyedRun.byteCount) are right")
+    }
+    return run
   }
+
+  /// False of a job that was never admitted: the record is written last.
+  var hasRecord: Bool { access("\(path)/record", F_OK) == 0 }
 
   /// True if nobody stores what the job does.
   package var isLive: Bool { access("\(path)/live", F_OK) == 0 }

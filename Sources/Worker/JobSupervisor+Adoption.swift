@@ -18,7 +18,8 @@ struct FoundJob: Sendable {
   var facts: AdoptionFacts
   /// Nobody stores what it does.
   var isLive: Bool
-  var key: KeyedRun?
+  /// What its request's `Idempotency-Key` is remembered by; a file of it that is damaged is no reason to give up the job.
+  var key: Result<KeyedRun?, KeyFileDamage>
   var metrics: Result<MetricSeries, MetricFileDamage>
 }
 
@@ -30,7 +31,7 @@ struct BrokenJob: Sendable {
   var launch: LaunchNote?
   /// As ``FoundJob/firstID``.
   var firstID: UInt32?
-  /// What its request's `Idempotency-Key` is remembered by, if that can be read.
+  /// What its request's `Idempotency-Key` is remembered by, if it was admitted and that can be read.
   var key: KeyedRun?
   /// The name of its cgroup, as far as anything tells it.
   var cgroup: String { launch?.cgroup ?? "\(id)" }
@@ -40,6 +41,8 @@ struct BrokenJob: Sendable {
     self.error = "\(error)"
     let directory = JobStateDirectory(root: root, job: id)
     do { launch = try directory.loadLaunch() } catch { self.error += "; \(error)" }
+    // Without a record it was never admitted: whoever asked for it got an error, and asks again for a job.
+    guard directory.hasRecord else { return }
     do { key = try directory.loadKey() } catch { self.error += "; \(error)" }
   }
 }
@@ -68,12 +71,13 @@ extension FoundJob {
     } catch let damage as MetricFileDamage {
       metrics = .failure(damage)  // no reason to give up the job
     }
+    let key = Result { () throws(KeyFileDamage) in try directory.loadKey() }
     return FoundJob(
       id: id, record: record, request: request, launch: launch, files: files, process: process,
       facts: AdoptionFacts(
         status: record.status, phase: ring.flatMap { RingPhase(rawValue: $0.load32(RingLayout.Field.phase)) },
         hasGo: ring.map { $0.load32(RingLayout.Field.go) != 0 } ?? false, isInitAlive: process != nil),
-      isLive: directory.isLive, key: try directory.loadKey(), metrics: metrics)
+      isLive: directory.isLive, key: key, metrics: metrics)
   }
 
   /// The process that was written down, if it is still that one: a PID alone may have been given to another.
@@ -103,7 +107,7 @@ extension JobSupervisor {
       }
       return (found, broken)
     }
-    try await openKeys(found.compactMap(\.key), broken: broken.compactMap(\.key))
+    try await openKeys(found.compactMap(key), broken: broken.compactMap(\.key))
     // IDs first: no new namespace may get the range of a job that lives. Should two notes name the same one, it is the one's that
     // certainly lives, then the one's of which nobody knows.
     for index in found.indices where found[index].facts.isInitAlive { found[index].firstID = takeIDs(found[index]) }
@@ -116,6 +120,15 @@ extension JobSupervisor {
     for job in found where AdoptionDecision(job.facts) == .requeue { try await adopt(job) }
     try await endStrays(broken)
     return found.count
+  }
+
+  private func key(_ found: FoundJob) -> KeyedRun? {
+    do { return try found.key.get() } catch {
+      logger.error(
+        "an adopted job's Idempotency-Key is forgotten: its file can't be read; the same request would start another job",
+        metadata: ["job": "\(found.id)", "error": "\(error)"])
+      return nil
+    }
   }
 
   private func takeIDs(_ found: FoundJob) -> UInt32? { takeIDs(found.id, found.launch) }
@@ -157,7 +170,7 @@ extension JobSupervisor {
         state: state, isStopping: stopping,
         freezer: decision == .supervise
           ? foundFreezer(found.launch?.cgroup ?? "\(found.id)", found.record.status) : .thawed), isLive: found.isLive)
-    job.key = found.key
+    if case .success(let key) = found.key { job.key = key }
     if let cgroup = found.launch?.cgroup { job.cgroup = cgroup }
     if decision == .requeue {
       try await requeue(job, found)

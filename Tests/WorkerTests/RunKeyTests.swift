@@ -243,4 +243,52 @@ private let day: Int64 = 24 * 3600
     #expect(try JobStateDirectory.jobs(root: node.directory.path + "/jobs").count == 2)
     node.killInit()
   }
+
+  // MARK: What a restart finds
+
+  /// A job's state directory whose job can't be adopted, with a key that `asking("k")` has.
+  /// - Parameter record: its record's bytes; nil as after a crash before it was written.
+  private func leave(_ node: FakeNode, record: String?) throws -> JobStateDirectory {
+    let id = JobID(node: 3)
+    let state = JobStateDirectory(root: node.directory.path + "/jobs", job: id)
+    let asked = try RunKeyFile.open(node.directory.path + "/keys").hasher.hashes(asking("k"), key: "k")
+    try state.create(
+      request: JobRequest(command: "true"), record: Array((record ?? "").utf8),
+      key: KeyedRun(asked, job: id, at: .now()))
+    if record == nil { unlink(state.path + "/record") }
+    return state
+  }
+
+  /// One that was cut off while it was admitted never was: whoever asks again gets a job. One that was admitted ran, whatever
+  /// has become of its record.
+  @Test(arguments: [nil, "no JSON"]) func theKeyOfABrokenJobIsKeptIfItWasAdmitted(_ record: String?) async throws {
+    let node = try FakeNode()
+    let state = try leave(node, record: record)
+    let supervisor = try node.supervisor()
+    _ = try await supervisor.adopt()
+    await supervisor.open()
+    let answer = try await supervisor.run(asking("k"))
+    if record == nil {
+      #expect(started(answer) != nil)
+    } else {
+      #expect(replayed(answer)?.0 == JobID(state.path.split(separator: "/").last ?? ""))
+    }
+    node.killInit()
+  }
+
+  /// The one key may be lost; the job that runs must not be.
+  @Test(arguments: ["short", "a link", "a folder"]) func aDamagedKeyEndsNoJob(_ damage: String) async throws {
+    let node = try FakeNode()
+    let path = node.state.path + "/key"
+    switch damage {
+    case "short": try FileDescriptor.open(path, O_WRONLY | O_CREAT, mode: 0o600).writeAll([1, 2, 3])
+    case "a link": #expect(symlink("/dev/null", path) == 0)
+    default: #expect(mkdir(path, 0o700) == 0)
+    }
+    #expect(throws: KeyFileDamage.self) { try node.state.loadKey() }
+    let supervisor = try node.supervisor()
+    same(try await supervisor.adopt(), 1)
+    #expect(try await supervisor.status(node.job).status == .running)
+    node.killInit()
+  }
 }
