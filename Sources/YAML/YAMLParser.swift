@@ -10,20 +10,21 @@ extension YAMLNode {
   /// - Returns: nil for a text with nothing but comments.
   /// - Throws: ``YAMLError``, also for a key given twice, an alias of nothing, and what is beyond the bounds.
   public static func parse(_ text: String) throws(YAMLError) -> YAMLNode? {
-    var parser = yaml_parser_t()
-    guard yaml_parser_initialize(&parser) == 1 else { throw YAMLError(message: "out of memory") }
-    defer { yaml_parser_delete(&parser) }
-    yaml_parser_set_encoding(&parser, YAML_UTF8_ENCODING)
+    // In memory of its own, for it points at itself: yaml_parser_set_input_string() stores its address.
+    let parser = UnsafeMutablePointer<yaml_parser_t>.allocate(capacity: 1)
+    defer { parser.deallocate() }
+    parser.initialize(to: yaml_parser_t())
+    guard yaml_parser_initialize(parser) == 1 else { throw YAMLError(message: "out of memory") }
+    defer { yaml_parser_delete(parser) }
+    yaml_parser_set_encoding(parser, YAML_UTF8_ENCODING)
     let bytes = ContiguousArray(text.utf8)
     let result = bytes.withUnsafeBufferPointer { buffer -> Result<YAMLNode?, YAMLError> in
-      yaml_parser_set_input_string(&parser, buffer.baseAddress, buffer.count)
-      return withUnsafeMutablePointer(to: &parser) { pointer in
-        var composer = Composer(parser: pointer)
-        do throws(YAMLError) {
-          return .success(try composer.document())
-        } catch {
-          return .failure(error)
-        }
+      yaml_parser_set_input_string(parser, buffer.baseAddress, buffer.count)
+      var composer = Composer(parser: parser)
+      do throws(YAMLError) {
+        return .success(try composer.document())
+      } catch {
+        return .failure(error)
       }
     }
     return try result.get()
@@ -122,12 +123,15 @@ private struct Composer {
 
   private mutating func mapping(_ start: Event, _ depth: Int) throws(YAMLError) -> YAMLNode.Mapping {
     var mapping = YAMLNode.Mapping(mark: start.mark)
-    var keys: Set<YAMLNode> = []
+    // A key is looked up by its text, however it is written: `a` and `"a"` are one.
+    var names: Set<String> = []
+    var others: Set<YAMLNode> = []
     while true {
       let event = try next()
       if event.type == YAML_MAPPING_END_EVENT { return mapping }
       let key = try node(event, depth: depth + 1)
-      guard keys.insert(key).inserted else {
+      let isNew = key.string.map { names.insert($0).inserted } ?? others.insert(key).inserted
+      guard isNew else {
         let name = key.string.map { "'\($0.prefix(60))'" } ?? "this key"
         throw YAMLError(message: "\(name) is given twice", mark: event.mark)
       }

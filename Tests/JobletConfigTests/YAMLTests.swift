@@ -26,7 +26,8 @@ import YAML
   @Test(arguments: [
     ("a: [", 2), ("a: 1\na: 2", 2), ("{a: 1, a: 2}", 1), ("x: y\nb: *nobody", 2), ("a: 1\n---\nb: 2", 2),
     ("a:\n\t- x", 2),
-    ("? [k]\n: 1\n? [k]\n: 2", 3), (String(repeating: "[", count: 100), 1),
+    ("? [k]\n: 1\n? [k]\n: 2", 3), ("a: 1\n\"a\": 2", 2), ("'a': 1\na: 2", 2), ("'a': 1\n? |-\n  a\n: 2", 2),
+    ("&k a: 1\n*k : 2", 2), ("~: 1\n'~': 2", 2), (String(repeating: "[", count: 100), 1),
   ])
   func `what is wrong has its line`(text: String, line: Int) {
     #expect { try YAMLNode.parse(text) } throws: { error in
