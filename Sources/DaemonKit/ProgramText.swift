@@ -1,7 +1,23 @@
 import Glibc
+import Synchronization
 
 /// The pages of the running program's own code.
 package enum ProgramText {
+  private static let isReleased = Mutex(false)
+
+  /// ``release()``, the first time it is called in this process; later calls, as after each reload, do nothing: by then the
+  /// pages are those that the daemon works with.
+  /// - Returns: whether this was the first call.
+  @discardableResult
+  package static func releaseOnce() -> Bool {
+    let isFirst = isReleased.withLock { isReleased in
+      defer { isReleased = true }
+      return !isReleased
+    }
+    if isFirst { release() }
+    return isFirst
+  }
+
   /// Lets go of what only the start needed: options, configuration and the runtime's tables touch four fifths of a program's
   /// pages, which an idle daemon would keep mapped for good. The kernel may reuse them; one that is needed after all is mapped
   /// again from the page cache (madvise(2), `MADV_DONTNEED` on a file's private pages that nobody writes).

@@ -8,7 +8,7 @@ public struct ServiceManager: Sendable {
   /// The daemon serves: `READY=1`, with the sentence `systemctl status` shows. Also ends a reload.
   public func ready(_ status: String) {
     send("READY=1\nSTATUS=\(ServiceManager.oneLine(status))")
-    ProgramText.release()
+    ProgramText.releaseOnce()
   }
 
   /// The sentence `systemctl status` shows: what the daemon does now, for a person.

@@ -22,4 +22,15 @@ import DaemonKit
     ProgramText.release()
     #expect([3, 1, 2].sorted() == [1, 2, 3])
   }
+
+  /// `ready` is said after each reload too.
+  @Test func `only the first ready lets go of anything`() async {
+    let firsts = await withTaskGroup(of: Bool.self) { group in
+      for _ in 0..<8 { group.addTask { ProgramText.releaseOnce() } }
+      return await group.reduce(into: 0) { $0 += $1 ? 1 : 0 }
+    }
+    #expect(firsts <= 1, "another test of this process may have been first")
+    ServiceManager().ready("serving")
+    #expect(!ProgramText.releaseOnce())
+  }
 }
