@@ -46,6 +46,8 @@ import Testing
       #expect(try await f.call("DELETE", "/v1/jobs/\(record.id)").status == 204)
       let late = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: headers)
       #expect(late.status == 409 && late.problem?.detail.contains("\(record.id)") == true)
+      // Which would run the command again: not for us to recommend.
+      #expect(late.problem?.detail.contains("new key") == false)
     }
   }
 

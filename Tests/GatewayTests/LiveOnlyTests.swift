@@ -26,6 +26,24 @@ import Testing
     }
   }
 
+  /// exec remembers the key for longer than the record, and nobody else has it: nobody deleted it.
+  @Test func aKeyOutlivesItsJobsRecord() async throws {
+    try await run { f in
+      let headers = [(name: "Idempotency-Key", value: "k")]
+      let job: JobRecord = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: headers).decode()
+      await f.exec.end(job.id)
+      await f.exec.forget(job.id)
+      await f.exec.hangUp()
+      try await f.until("it is forgotten") { try await f.call("GET", "/v1/jobs/\(job.id)").status == 404 }
+      try await f.untilReady()
+      let late = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: headers)
+      let detail = try #require(late.problem?.detail)
+      #expect(late.status == 409 && detail.hasPrefix("job \(job.id) was started by this Idempotency-Key"))
+      #expect(detail.contains("no longer kept") && detail.contains("stores nothing"))
+      #expect(await f.exec.jobs.isEmpty)
+    }
+  }
+
   @Test func aFollowIsLiveAndSaysWhatTheRingHasLost() async throws {
     try await run { f in
       let job = try await f.runJob()

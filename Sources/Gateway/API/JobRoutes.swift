@@ -68,7 +68,11 @@ struct JobRoutes: Sendable {
     do {
       return try await directory.record(id)
     } catch let problem as Problem where problem.kind == .notFound {
-      throw Problem(.conflict, "this Idempotency-Key started job \(id), which was deleted since; use a new key")
+      // No advice to use a new key: that would run the command once more, and it may have done its work.
+      throw Problem(
+        .conflict,
+        "job \(id) was started by this Idempotency-Key; its record is no longer kept (it was deleted, or this node stores nothing)"
+      )
     }
   }
 
