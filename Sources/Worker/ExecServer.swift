@@ -69,9 +69,9 @@ struct ExecServer: Sendable {
         return Answered([Frame(FrameHeader(.done, job: job))], job)
       }
     case .nodeStatus:
-      return [try Frame(FrameHeader(.done), json: try await node.status(supervisor))]
+      return [try Frame(FrameHeader(.done), json: await node.status(await supervisor.figures))]
     case .statistics:
-      return [Frame(FrameHeader(.done), payload: ByteBuffer(string: try await node.metrics(supervisor)))]
+      return [Frame(FrameHeader(.done), payload: ByteBuffer(string: await node.metrics(await supervisor.figures)))]
     case .output:
       return try await output(try frame.decode(OutputRequest.self))
     case .metricOutput:

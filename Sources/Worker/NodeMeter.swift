@@ -14,7 +14,7 @@ package final class NodeMeter: Sendable {
     var busyUsec: Int64
   }
 
-  private let nodeID: String
+  let nodeID: String
   private let places: [(path: String, holds: String)]
   private let cgroup: CgroupDirectory
   /// Where proc is mounted; tests have one of their own.
@@ -56,6 +56,14 @@ package final class NodeMeter: Sendable {
 
   /// Looks at the CPUs alone, for the next percentage.
   package func look() { _ = processors() }
+
+  /// Looks where a percentage needs a first look.
+  /// - Returns: true if it did: then wait a moment, and look again.
+  func lookIfNeeded() -> Bool {
+    guard needsLook else { return false }
+    look()
+    return true
+  }
 
   /// The host, its disks, and the jobs' cgroup.
   package func status() -> NodeStatus {

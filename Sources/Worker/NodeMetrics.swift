@@ -3,50 +3,65 @@ import JobletModel
 
 /// What exec tells of its node, looked up when somebody asks: nothing of it is measured while nobody does.
 package struct NodeReport: Sendable {
-  let meter: NodeMeter
-  /// A thread of its own: a file system that does not answer holds up no job's samples.
-  let queue: WorkQueue
-  /// Sandboxes that wait for a job.
-  let prepared: @Sendable () -> Int
-
-  package init(meter: NodeMeter, queue: WorkQueue, prepared: @escaping @Sendable () -> Int) {
-    self.meter = meter
-    self.queue = queue
-    self.prepared = prepared
+  private struct Seen: Sendable {
+    var node: NodeStatus
+    var process: ProcessFigures
   }
 
-  package func status(_ supervisor: JobSupervisor) async throws -> NodeStatus {
-    let meter = meter
-    if try await queue.run({
-      guard meter.needsLook else { return false }
-      meter.look()
-      return true
-    }) {
-      try await Task.sleep(for: .milliseconds(250))
+  private let nodeID: String
+  /// Sandboxes that wait for a job.
+  private let prepared: @Sendable () -> Int
+  /// A disk that hangs must not hold a connection for each who asks: nobody could start or stop a job any more.
+  private let host: SharedLook<Seen?>
+
+  /// - Parameters:
+  ///   - queue: a thread of its own: a file system that does not answer holds up no job's samples.
+  ///   - patience: after it, what needs no file system is told alone. Below the two seconds that the gateway waits.
+  package init(
+    meter: NodeMeter, queue: WorkQueue, patience: Duration = .milliseconds(1500),
+    prepared: @escaping @Sendable () -> Int
+  ) {
+    nodeID = meter.nodeID
+    self.prepared = prepared
+    host = SharedLook(age: .milliseconds(500), patience: patience) {
+      do {
+        if try await queue.run({ meter.lookIfNeeded() }) { try await Task.sleep(for: .milliseconds(250)) }
+        return try await queue.run { Seen(node: meter.status(), process: .own()) }
+      } catch {
+        return nil  // cancelled, which nobody does
+      }
     }
-    var status = try await queue.run { meter.status() }
-    let figures = await supervisor.figures
-    status.jobs?.running = figures.running
-    status.jobs?.queued = figures.queued
-    status.jobs?.maxRunning = figures.maxRunning > 0 ? figures.maxRunning : nil
-    status.jobs?.maxQueued = figures.maxQueued
+  }
+
+  /// - Parameter figures: of the supervisor, now.
+  package func status(_ figures: SupervisorFigures) async -> NodeStatus {
+    var status = await seen()?.node ?? nothingSeen
+    var jobs = status.jobs ?? NodeStatus.JobsFigures()
+    jobs.running = figures.running
+    jobs.queued = figures.queued
+    jobs.maxRunning = figures.maxRunning > 0 ? figures.maxRunning : nil
+    jobs.maxQueued = figures.maxQueued
+    status.jobs = jobs
     return status
   }
 
-  package func metrics(_ supervisor: JobSupervisor) async throws -> String {
-    let (meter, prepared) = (meter, prepared)
-    let figures = await supervisor.figures
-    return try await queue.run {
-      NodeMetrics.text(figures, meter.status(), prepared: prepared(), process: .own())
-    }
+  package func metrics(_ figures: SupervisorFigures) async -> String {
+    let seen = await seen()
+    return NodeMetrics.text(figures, seen?.node ?? nothingSeen, prepared: prepared(), process: seen?.process)
   }
+
+  private func seen() async -> Seen? { await host.value() ?? nil }
+
+  private var nothingSeen: NodeStatus { NodeStatus(nodeID: nodeID, versions: .init(exec: jobletVersion)) }
 }
 
 /// exec's own metrics and the host's, as Prometheus text.
 package enum NodeMetrics {
-  /// - Parameter prepared: sandboxes that wait for a job.
+  /// - Parameters:
+  ///   - prepared: sandboxes that wait for a job.
+  ///   - process: nil where it is not known now.
   package static func text(
-    _ figures: SupervisorFigures, _ node: NodeStatus, prepared: Int, process: ProcessFigures
+    _ figures: SupervisorFigures, _ node: NodeStatus, prepared: Int, process: ProcessFigures?
   ) -> String {
     var out = PrometheusText(prefix: "joblet_exec_")
     out.metric("info", .gauge, "What runs; always 1.")
@@ -58,7 +73,7 @@ package enum NodeMetrics {
     }
     out.counter(
       "lost_samples_total", "Metrics samples that had to make room while persist was away.", figures.lostSamples)
-    process.write(to: &out)
+    process?.write(to: &out)
     var host = PrometheusText(prefix: "joblet_node_")
     writeHost(node, &host)
     writeUse(node, &host)

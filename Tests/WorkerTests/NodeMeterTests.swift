@@ -105,4 +105,45 @@ import Worker
     withExtendedLifetime(host) {}
     #expect(text.contains("joblet_exec_process_resident_bytes ") && !text.contains("jobs_memory_limit"))
   }
+
+  @Test func aDiskThatHangsHoldsNobodyUp() async throws {
+    let host = try FakeHost()
+    let queue = try WorkQueue(name: "jl-test", threads: 1)
+    let report = NodeReport(meter: host.meter, queue: queue, patience: .milliseconds(20)) { 8 }
+    var figures = SupervisorFigures()
+    figures.running = 2
+    let hang = HungDisk()
+    queue.submit { hang.wait() }
+    await withTaskGroup(of: (String, NodeStatus).self) { [figures] group in
+      for _ in 0..<200 { group.addTask { (await report.metrics(figures), await report.status(figures)) } }
+      for await (text, status) in group {
+        #expect(text.contains("\njoblet_exec_running_jobs 2\n") && !text.contains("joblet_node_"))
+        #expect(status.nodeID == "n" && status.jobs?.running == 2 && status.memory == nil)
+      }
+    }
+    hang.end()
+    while await report.status(figures).memory == nil { await Task.yield() }
+    #expect(await report.metrics(figures).contains("\njoblet_node_memory_bytes 1024000\n"))
+    withExtendedLifetime(host) {}
+  }
+
+  /// Blocks a thread, as a file system that does not answer would.
+  private final class HungDisk: Sendable {
+    private let pipe: (read: CInt, write: CInt)
+
+    init() {
+      var ends: [CInt] = [-1, -1]
+      let made = Glibc.pipe(&ends)
+      #expect(made == 0)
+      pipe = (ends[0], ends[1])
+    }
+    deinit { close(pipe.read) }
+
+    func wait() {
+      var byte: UInt8 = 0
+      let count = read(pipe.read, &byte, 1)
+      #expect(count == 0)
+    }
+    func end() { close(pipe.write) }
+  }
 }

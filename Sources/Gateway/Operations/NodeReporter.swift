@@ -1,11 +1,10 @@
+import DaemonKit
 import JobletModel
 import JobletWire
-import Synchronization
 
 /// Puts together how the node stands: what exec sees of the host and its jobs, what persist said last, and what only the
 /// gateway knows.
 struct NodeReporter: Sendable {
-  let exec: FramePool
   let persistWatch: PersistWatch?
   let view: LiveView
   let readiness: Readiness
@@ -15,13 +14,13 @@ struct NodeReporter: Sendable {
   /// `server.advertise`, else where the gateway listens; nil where that names no host.
   let address: String?
 
-  private let cache = ExecReport()
+  /// exec's last report; nil where it gave none, said as `connected: false`. However many look at the node, exec is asked once.
+  private let execReport: SharedLook<NodeStatus?>
 
   init(
     exec: FramePool, persistWatch: PersistWatch?, view: LiveView, readiness: Readiness, metrics: GatewayMetrics,
     certificates: CertificateBoard, nodeID: String, address: String?
   ) {
-    self.exec = exec
     self.persistWatch = persistWatch
     self.view = view
     self.readiness = readiness
@@ -29,21 +28,17 @@ struct NodeReporter: Sendable {
     self.certificates = certificates
     self.nodeID = nodeID
     self.address = address
-  }
-
-  /// exec's last report, kept for a moment: however many look at the node, exec does it once.
-  private final class ExecReport: Sendable {
-    static let age: Duration = .milliseconds(500)
-    private let state = Mutex<(report: NodeStatus, taken: ContinuousClock.Instant)?>(nil)
-
-    var fresh: NodeStatus? {
-      state.withLock { $0.flatMap { .now - $0.taken < ExecReport.age ? $0.report : nil } }
+    execReport = SharedLook(age: .milliseconds(500), patience: .seconds(6)) {
+      do {
+        return try await exec.request(Frame(FrameHeader(.nodeStatus)), timeout: .seconds(5)).decode()
+      } catch {
+        return nil
+      }
     }
-    func keep(_ report: NodeStatus) { state.withLock { $0 = (report, .now) } }
   }
 
   func status() async -> NodeStatus {
-    let told = await execReport()
+    let told = view.isConnected ? await execReport.value() ?? nil : nil
     var status = told ?? NodeStatus(nodeID: nodeID)
     status.address = address
     let reasons = readiness.reasons
@@ -61,18 +56,6 @@ struct NodeReporter: Sendable {
   }
 
   func summary() async -> NodeSummary { NodeSummary(await status(), version: jobletVersion) }
-
-  private func execReport() async -> NodeStatus? {
-    guard view.isConnected else { return nil }
-    if let fresh = cache.fresh { return fresh }
-    do {
-      let report: NodeStatus = try await exec.request(Frame(FrameHeader(.nodeStatus)), timeout: .seconds(5)).decode()
-      cache.keep(report)
-      return report
-    } catch {
-      return nil  // said as `connected: false`
-    }
-  }
 
   private func persistState(_ status: inout NodeStatus) -> NodeStatus.Services.Persist? {
     guard let persistWatch else { return nil }
