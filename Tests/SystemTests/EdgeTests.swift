@@ -63,10 +63,11 @@ extension SystemTests {
     func `a reload drops no stream, and a revoked client loses its own`() async throws {
       let api = try API()
       let job = try await api.sh("while :; do echo tick; sleep 1; done")
-      let honest = try RunningProgram(api.arguments + ["-N", Installed.api + "/v1/jobs/\(job.id)/logs?follow=true"])
+      // Events: plain text has no place for a reason.
+      let follow = ["-N", "-H", "Accept: text/event-stream", Installed.api + "/v1/jobs/\(job.id)/logs?follow=true"]
+      let honest = try RunningProgram(api.arguments + follow)
       let developer = try API(role: "developer")
-      let stolen = try RunningProgram(
-        developer.arguments + ["-N", Installed.api + "/v1/jobs/\(job.id)/logs?follow=true"])
+      let stolen = try RunningProgram(developer.arguments + follow)
       try await eventually("both follow") {
         try honest.text().contains("tick") && stolen.text().contains("tick")
       }
@@ -86,7 +87,9 @@ extension SystemTests {
         let pid = try await Systemd.mainPID("joblet-api.service")
         try await Shell.must("systemctl reload joblet.service")
         try await eventually("the stream of the revoked client ends with its reason") { !stolen.isRunning }
-        #expect(try stolen.text().contains("event: problem") && stolen.text().contains("revoked"))
+        #expect(
+          try stolen.text().contains("event: problem") && stolen.text().contains("revoked"),
+          "\(try stolen.text().suffix(2000))")
         let refused = try await developer.get("/v1/jobs")
         #expect(refused.status == 401 && refused.text.contains("revoked"), "\(refused)")
         #expect(try await api.get("/v1/jobs").status == 200)
