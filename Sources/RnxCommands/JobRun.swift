@@ -71,14 +71,31 @@ public struct JobRun: AsyncParsableCommand {
     }
     let end = try await follow(record, connection, terminal)
     if let explanation = ExitCodes.explanation(end) {
-      let message = try await connection.call("the job \(record.id) can't be looked at") { try await $0.job(record.id) }
-        .message
-      // Where the node's words say why by themselves, they are enough.
-      let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
-      try await terminal.warn(
-        message.map { isWhole ? "the job failed: \($0)" : "\(explanation): \($0)" } ?? explanation)
+      let words = await JobRun.lastWords(end, explanation, of: record.id, connection.client)
+      do {
+        try await terminal.warn(words)
+      } catch {
+        // Nobody reads stderr any more; the exit code still tells how the job ended.
+      }
     }
     throw ExitCode(ExitCodes.code(for: end))
+  }
+
+  /// Why a job ended, in the node's words if it has any. How it ended is known by now: that the node can't be asked for more
+  /// must not hide that, and is only said.
+  package static func lastWords(
+    _ end: JobEnd, _ explanation: String, of job: JobID, _ client: JobletClient
+  ) async -> String {
+    let message: String?
+    do {
+      message = try await client.job(job).message
+    } catch {
+      return "\(explanation) (the node could not be asked for more: \(error))"
+    }
+    guard let message else { return explanation }
+    // Where the node's words say why by themselves, they are enough.
+    let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
+    return isWhole ? "the job failed: \(message)" : "\(explanation): \(message)"
   }
 
   private func follow(_ record: JobRecord, _ connection: Connection, _ terminal: Terminal) async throws -> JobEnd {

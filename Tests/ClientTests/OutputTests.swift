@@ -1,4 +1,6 @@
 import FoundationEssentials
+import HTTPClient
+import JobletClient
 import JobletModel
 import RnxCommands
 import Testing
@@ -38,6 +40,28 @@ import Testing
     #expect(ExitCodes.code(for: end) == code)
     let saysItAll = end.reason == .exitCode || end.status == .completed
     #expect((ExitCodes.explanation(end) == nil) == saysItAll)
+  }
+
+  /// What is said of a killed job by a node that answers so.
+  private func lastWords(_ status: String, _ body: String) async throws -> String {
+    let server = TestServer { _, _, connection in
+      connection.reply(status, ["Content-Type: application/json"], body)
+    }
+    defer { server.stop() }
+    let client = try JobletClient(Endpoint(baseURL: server.url, credentials: TLSCredentials()))
+    let job = JobClientFixture.record.id
+    return await JobRun.lastWords(Self.end(.failed, .oomKilled, signal: 9), "it was killed", of: job, client)
+  }
+
+  @Test func `why a job ended is told in the node's words, and without them if it has none to give`() async throws {
+    var record = JobClientFixture.record
+    record.message = "over 64 MiB"
+    #expect(try await lastWords("200 OK", JobletClientTests.json(record)) == "the job failed: over 64 MiB")
+    record.message = nil
+    #expect(try await lastWords("200 OK", JobletClientTests.json(record)) == "it was killed")
+    // A node that restarts just now does not hide how the job ended.
+    let words = try await lastWords("503 Service Unavailable", "exec is away")
+    #expect(words == "it was killed (the node could not be asked for more: exec is away)")
   }
 
   static func line(_ seq: UInt64, _ text: String, _ stream: LogStream = .stdout, partial: Bool = false) -> LogLine {
