@@ -51,6 +51,9 @@ public struct JobPage: Codable, Sendable {
 public final class JobletClient: Sendable {
   /// No reply but a stream is larger.
   static let maxReply = 64 << 20
+  /// For an exchange that is no stream. Longer than a node's gateway waits for its own parts: who waits for it hears from the
+  /// gateway what became of the request.
+  static let timeout: Duration = .seconds(60)
 
   private let endpoint: Endpoint
   private let http: HTTPClient
@@ -70,16 +73,18 @@ public final class JobletClient: Sendable {
   /// With a key a lost reply is no reason to fail: the node knows the second request with it, so it is sent again, and there
   /// is one job.
   /// - Parameter key: an `Idempotency-Key`, new for each job; nil sends none, and tries once.
+  /// - Throws: ``JobletError/startUnknown(_:)`` where a try failed in such a way that there may be a job.
   public func run(_ request: JobRequest, key: String? = nil) async throws -> JobRecord {
     let body = Array(try JSONEncoder().encode(request))
-    guard let key else { return try await call("POST", "/v1/jobs", body: body) }
-    var tries = 0
+    let headers: Headers = if let key { [("idempotency-key", key)] } else { [] }
+    let start = ContinuousClock.now
+    var retry = RunRetry()
     while true {
       do {
-        return try await call("POST", "/v1/jobs", body: body, headers: [("idempotency-key", key)])
+        return try await call("POST", "/v1/jobs", body: body, headers: headers)
       } catch let error as JobletError {
-        tries += 1
-        guard let pause = RunRetry.pause(after: error, tries: tries) else { throw error }
+        let pause = retry.pause(after: error, at: start.duration(to: .now))
+        guard let pause, key != nil else { throw retry.mayHaveStarted ? .startUnknown(error) : error }
         try await Task.sleep(for: pause)
       }
     }
@@ -158,7 +163,7 @@ public final class JobletClient: Sendable {
   private func exchange(
     _ method: String, _ path: String, body: [UInt8]? = nil, headers: Headers = []
   ) async throws -> [UInt8] {
-    var request = HTTPRequest(method: method, url: endpoint.baseURL + path, body: body, timeout: .seconds(60))
+    var request = HTTPRequest(method: method, url: endpoint.baseURL + path, body: body, timeout: JobletClient.timeout)
     request.headers = [("accept", "application/json, application/problem+json")]
     if body != nil { request.headers.append(("content-type", "application/json")) }
     request.headers += headers

@@ -9,6 +9,9 @@ public enum JobletError: Error, Sendable, Hashable, CustomStringConvertible {
   case unreachable(HTTPError)
   /// The node's answer is not one a Joblet node gives.
   case badReply(String)
+  /// A job could not be posted, for this reason at last, and one of the tries may have reached the node: whether it started
+  /// the job is not known.
+  indirect case startUnknown(JobletError)
 
   /// What an error reply said.
   public struct Refusal: Sendable, Hashable {
@@ -42,6 +45,7 @@ public enum JobletError: Error, Sendable, Hashable, CustomStringConvertible {
     case .refused(let refusal): refusal.detail.isEmpty ? refusal.title : refusal.detail
     case .unreachable(let error): error.message
     case .badReply(let text): text
+    case .startUnknown(let error): "\(error.description); whether the job was started is not known"
     }
   }
 }

@@ -3,8 +3,8 @@ import JobletClient
 import JobletModel
 
 /// Turns a client's error into three parts.
-enum Explain {
-  static func failure(_ error: JobletError, what: String, address: String) -> Failure {
+package enum Explain {
+  package static func failure(_ error: JobletError, what: String, address: String) -> Failure {
     switch error {
     case .refused(let refusal): refused(refusal, what: what)
     case .unreachable(let error): unreachable(error, address: address)
@@ -12,6 +12,7 @@ enum Explain {
       Failure(
         what, why: "\(address) answered, but not as a Joblet node does: \(text)",
         next: "check the address in the configuration, and that rnx and the node are of like versions")
+    case .startUnknown(let last): startUnknown(failure(last, what: what, address: address))
     }
   }
 
@@ -32,6 +33,13 @@ enum Explain {
           ?? "on the node, 'journalctl -u joblet-api' tells more"
       }
     return Failure(what, why: refusal.kind == nil ? "HTTP status \(refusal.status): \(detail)" : detail, next: next)
+  }
+
+  private static func startUnknown(_ last: Failure) -> Failure {
+    var failure = last
+    failure.next =
+      "whether the job was started is not known: look with 'rnx job list' before you run it again; \(last.next)"
+    return failure
   }
 
   private static func unreachable(_ error: HTTPError, address: String) -> Failure {
