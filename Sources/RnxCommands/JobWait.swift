@@ -72,17 +72,32 @@ public struct JobWait: AsyncParsableCommand {
       for event in batch {
         switch event {
         case .event(.job(let record)): if let ended = waiting.take(record) { try await tell(ended) }
-        case .event(.deleted(let id)) where waiting.left.contains(id):
-          throw Failure(
-            "the job \(id) can't be waited for", why: "it was deleted", next: "'rnx job list' shows the jobs there are")
-        case .event(.gap):
-          for id in waiting.left { if let ended = waiting.take(try await client.job(id)) { try await tell(ended) } }
+        case .event(.deleted(let id)) where waiting.left.contains(id): throw deleted(id)
+        // Changes may be missing after a gap; and a node that has just started finds its jobs anew: one that ended or was
+        // deleted while it was away is in no snapshot, and no change of it follows.
+        case .event(.gap), .event(.synced):
+          for id in waiting.left {
+            if let ended = waiting.take(try await look(at: id, client)) { try await tell(ended) }
+          }
         case .event, .reconnecting: break
         }
       }
       if waiting.isDone { break }
     }
     return waiting.ended
+  }
+
+  /// The record of a job that was there before.
+  private static func look(at id: JobID, _ client: JobletClient) async throws -> JobRecord {
+    do {
+      return try await client.job(id)
+    } catch JobletError.refused(let refusal) where refusal.kind == .notFound {
+      throw deleted(id)
+    }
+  }
+
+  private static func deleted(_ id: JobID) -> Failure {
+    Failure("the job \(id) can't be waited for", why: "it was deleted", next: "'rnx job list' shows the jobs there are")
   }
 
   /// What the work gives, nil if the time is over first.

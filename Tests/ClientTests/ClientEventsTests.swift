@@ -165,6 +165,48 @@ import Testing
     #expect(failure?.why == "it was deleted")
   }
 
+  /// A stream whose snapshot is complete without the job, which was there before.
+  private func syncedWithoutTheJob(_ later: @escaping @Sendable (TestServer.Connection) -> Void) -> TestServer {
+    let looks = Mutex(0)
+    return TestServer { _, request, connection in
+      if request.target.hasPrefix("/v1/events") {
+        connection.startStream()
+        connection.send("event: synced\nid: a\ndata: {\"jobs\":0}\n\n")
+        connection.waitForClose()
+        return
+      }
+      let isFirst = looks.withLock { count in
+        count += 1
+        return count == 1
+      }
+      if isFirst {
+        connection.reply("200 OK", ["Content-Type: application/json"], Self.record("RUNNING", version: 2))
+      } else {
+        later(connection)
+      }
+    }
+  }
+
+  @Test(.timeLimit(.minutes(1)))
+  func `a job that ended unseen, or is gone, is found when the changes are complete`() async throws {
+    let id = try #require(JobID(Self.id))
+    let ended = syncedWithoutTheJob { connection in
+      connection.reply("200 OK", ["Content-Type: application/json"], Self.record("STOPPED", version: 3))
+    }
+    defer { ended.stop() }
+    let records = try await JobWait.wait(for: [id], client(ended)) { _ in }
+    #expect(records[id]?.status == .stopped)
+
+    let gone = syncedWithoutTheJob { connection in
+      connection.reply(
+        "404 Not Found", ["Content-Type: application/problem+json"],
+        "{\"type\":\"urn:joblet:problem:not-found\",\"detail\":\"no such job\"}")
+    }
+    defer { gone.stop() }
+    let failure = await #expect(throws: Failure.self) { try await JobWait.wait(for: [id], client(gone)) { _ in } }
+    #expect(failure?.why == "it was deleted")
+  }
+
   @Test func `delete all says what it means and how far it came`() async throws {
     let server = TestServer { _, _, connection in
       connection.reply("200 OK", ["Content-Type: application/json"], "{\"deleted\":7,\"more\":true}")
