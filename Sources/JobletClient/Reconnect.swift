@@ -13,8 +13,16 @@ package struct Reconnect: Sendable {
 
   package init() {}
 
+  /// A stream that is heard from so long after it was opened is a good one, though no event came: the node's comments, one
+  /// every 15 seconds, are all that a quiet job gives.
+  package static let steadyAge: Duration = .seconds(10)
+
   /// An event arrived: the stream is good again.
   package mutating func progressed() { failures = 0 }
+
+  /// Something arrived, if only a comment.
+  /// - Parameter age: since the stream was opened.
+  package mutating func heard(at age: Duration) { if age >= Reconnect.steadyAge { failures = 0 } }
 
   /// The stream broke.
   /// - Parameters:

@@ -2,8 +2,8 @@ import HTTPClient
 import JobletModel
 
 /// A node's event stream that is opened again when it breaks: what ``RecordBatches`` and ``ServerEvents`` have in common.
-struct StreamSource {
-  enum Piece {
+package struct StreamSource {
+  package enum Piece {
     /// Events as they came, perhaps none.
     case events([SSEEvent])
     /// The connection was lost; the next call opens it anew, after a pause.
@@ -16,33 +16,38 @@ struct StreamSource {
   private var parser = SSEParser()
   private var reconnect = Reconnect()
   private var pause: Duration?
-  private var wasOpen = false
+  /// When it was opened last; nil before the first time.
+  private var opened: ContinuousClock.Instant?
+  private let now: @Sendable () -> ContinuousClock.Instant
+
+  package init(now: @escaping @Sendable () -> ContinuousClock.Instant = { .now }) { self.now = now }
 
   /// What the stream says next.
   /// - Parameters:
   ///   - isFollowed: its end is a loss.
   ///   - open: asks for it, from where it has come to.
   /// - Throws: ``JobletError`` if it can't be opened, or not again; `CancellationError`.
-  mutating func next(isFollowed: Bool, open: () async throws -> HTTPBody) async throws -> Piece {
+  package mutating func next(isFollowed: Bool, open: () async throws -> HTTPBody) async throws -> Piece {
     do {
       if body == nil {
         if let pause { try await Task.sleep(for: pause) }
         pause = nil
         body = try await open().makeAsyncIterator()
         parser = SSEParser()
-        wasOpen = true
+        opened = now()
       }
       guard let chunk = try await body?.next() else {
         body = nil
         guard isFollowed else { return .ended }
         return .lost(why: try lost(.unreachable(HTTPError(.interrupted, "the node closed the stream"))))
       }
+      if let opened { reconnect.heard(at: opened.duration(to: now())) }
       return .events(try parsed(chunk))
     } catch let error as HTTPError {
       return .lost(why: try lost(.unreachable(error)))
-    } catch JobletError.unreachable(let error) where wasOpen {
+    } catch JobletError.unreachable(let error) where opened != nil {
       return .lost(why: try lost(.unreachable(error)))
-    } catch JobletError.refused(let refusal) where wasOpen && refusal.status == 503 {
+    } catch JobletError.refused(let refusal) where opened != nil && refusal.status == 503 {
       return .lost(why: try lost(.refused(refusal), retryAfter: refusal.retryAfter))
     }
   }

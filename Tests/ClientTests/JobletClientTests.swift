@@ -2,6 +2,7 @@ import FoundationEssentials
 import HTTPClient
 import JobletClient
 import JobletModel
+import Synchronization
 import Testing
 
 @Suite(.timeLimit(.minutes(2))) struct JobletClientTests {
@@ -323,5 +324,45 @@ import Testing
     #expect(plan.lost() == .giveUp)
     plan.progressed()
     #expect(plan.lost() == .after(.milliseconds(250)))
+  }
+
+  @Test func `a comment on a stream that has lasted makes it a good one`() {
+    var plan = Reconnect()
+    for _ in 1...Reconnect.maxTries { #expect(plan.lost() != .giveUp) }
+    plan.heard(at: .seconds(1))
+    #expect(plan.lost() == .giveUp)
+    plan.heard(at: .seconds(15))
+    #expect(plan.lost() == .after(.milliseconds(250)))
+  }
+
+  /// Streams that bring a comment and then break, by a clock that goes on by `step` at every look.
+  @Test(arguments: [(Duration.seconds(15), true), (.milliseconds(1), false)])
+  func `a quiet stream is opened again for ever if it lasts each time`(step: Duration, lasts: Bool) async throws {
+    let server = TestServer { _, _, connection in
+      connection.startStream()
+      connection.send("retry: 0\n\n: nothing new\n\n")
+    }
+    defer { server.stop() }
+    let time = Mutex(ContinuousClock.now)
+    var source = StreamSource(now: {
+      time.withLock { time in
+        time += step
+        return time
+      }
+    })
+    let http = try HTTPClient()
+    let url = server.url
+    var losses = 0
+    var failure: (any Error)?
+    while failure == nil, losses < Reconnect.maxTries + 5 {
+      do {
+        let piece = try await source.next(isFollowed: true) { try await http.send(HTTPRequest(url: url)).body }
+        if case .lost = piece { losses += 1 }
+      } catch {
+        failure = error
+      }
+    }
+    #expect(losses == (lasts ? Reconnect.maxTries + 5 : Reconnect.maxTries))
+    #expect((failure is JobletError) == !lasts)
   }
 }
