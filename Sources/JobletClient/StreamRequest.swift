@@ -14,6 +14,16 @@ package protocol StreamRequest: Sendable {
   func query(_ progress: StreamProgress) -> String
 }
 
+extension StreamRequest {
+  /// Adds the bounds of the time. Not the one where the stream began once it is resumed by an ID: what came is beyond it, and
+  /// by the node's clock `1h` (ago) is another moment by now, before which lines would be left out that have not come yet.
+  func addBounds(to query: inout URLQuery, _ progress: StreamProgress) {
+    let isResumed = progress.lastID != nil
+    if !isResumed || isReversed { query.add("since", since) }
+    if !isResumed || !isReversed { query.add("until", until) }
+  }
+}
+
 /// Which of a job's lines are asked for.
 public struct LogRequest: StreamRequest, Hashable {
   /// Goes on with new lines until the job has ended.
@@ -48,8 +58,7 @@ public struct LogRequest: StreamRequest, Hashable {
     if follow { query.add("follow", "true") }
     query.add("stream", stream?.name)
     query.add("after", after.map { "\($0)" })
-    query.add("since", since)
-    query.add("until", until)
+    addBounds(to: &query, progress)
     query.add("filter", filter)
     query.add("regex", regex)
     if isReversed { query.add("order", "desc") }
@@ -89,8 +98,7 @@ public struct MetricRequest: StreamRequest, Hashable {
     var query = URLQuery()
     if follow { query.add("follow", "true") }
     query.add("after", after.map { "\($0)" })
-    query.add("since", since)
-    query.add("until", until)
+    addBounds(to: &query, progress)
     if isReversed { query.add("order", "desc") }
     query.add("aggregate", aggregate?.rawValue)
     query.add("interval", interval)

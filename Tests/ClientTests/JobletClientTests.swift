@@ -169,11 +169,15 @@ import Testing
     defer { server.stop() }
     var request = LogRequest(follow: true)
     request.tail = 2
+    (request.since, request.until) = ("10s", "2030-01-01T00:00:00Z")
     let got = try await gather(try client(server).logs(Self.id, request))
     #expect(got.lines == ["1 stdout a", "2 stdout b", "3 stdout c", "4 stdout d"])
     #expect(got.ends.count == 1 && got.breaks == 3)
     #expect(server.requests.map { $0.headers["last-event-id"] } == [nil, "2", "2", "3"])
-    #expect(server.requests.last?.target == "/v1/jobs/\(Self.id)/logs?follow=true")
+    let bound = "&until=2030-01-01T00%3A00%3A00Z"
+    let path = "/v1/jobs/\(Self.id)/logs?follow=true"
+    #expect(
+      server.requests.map(\.target) == [path + "&since=10s\(bound)&tail=2"] + Array(repeating: path + bound, count: 3))
   }
 
   static func sample(_ seq: Int) -> String {
@@ -208,7 +212,9 @@ import Testing
       lines == [1, 2, 5].map { "{\"seq\":\($0),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"memory_bytes\":\($0)}" })
     #expect(others == 3)  // the break, the gap, the end
     #expect(server.requests.map { $0.headers["last-event-id"] } == [nil, "2"])
-    #expect(server.requests.allSatisfy { $0.target == "/v1/jobs/\(Self.id)/metrics?follow=true&since=1h" })
+    // An hour ago is later by now: what is resumed goes on by its number alone.
+    let path = "/v1/jobs/\(Self.id)/metrics?follow=true"
+    #expect(server.requests.map(\.target) == [path + "&since=1h", path])
   }
 
   @Test func `aggregates that broke off are counted off`() async throws {
@@ -254,10 +260,14 @@ import Testing
     defer { server.stop() }
     var request = LogRequest()
     (request.isReversed, request.limit, request.offset) = (true, 3, 2)
+    (request.since, request.until) = ("1h", "1m")
     let got = try await gather(try client(server).logs(Self.id, request))
     #expect(got.lines == ["9 stdout i", "8 stdout h", "7 stdout g"] && got.breaks == 1)
-    let path = "/v1/jobs/\(Self.id)/logs?order=desc"
-    #expect(server.requests.map(\.target) == [path + "&offset=2&limit=3", path + "&limit=1"])
+    let path = "/v1/jobs/\(Self.id)/logs?since=1h"
+    #expect(
+      server.requests.map(\.target) == [
+        path + "&until=1m&order=desc&offset=2&limit=3", path + "&order=desc&limit=1",
+      ])
     #expect(server.requests.last?.headers["last-event-id"] == "8")
   }
 
