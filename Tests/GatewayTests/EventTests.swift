@@ -28,6 +28,7 @@ import Testing
       let reply = try await f.open("/v1/events")
       #expect(reply.status == 200 && reply.header("cache-control") == "no-store")
       var events = EventReader(reply)
+      #expect(try await events.next()?.data == #"{"jobs":0}"#)
       let posted = try await f.runJob("later")
       let first = try await events.next()
       #expect(first?.name == "job" && first?.id != nil)
@@ -86,6 +87,7 @@ import Testing
   @Test func resumesExactlyWhereItWas() async throws {
     try await Fixture.run { f in
       var events = EventReader(try await f.open("/v1/events"))
+      #expect(try await events.next()?.name == "synced")
       await f.exec.add(Self.record(1))
       let first = try #require(try await events.next())
       for number in 2...300 { await f.exec.add(Self.record(number)) }
@@ -93,8 +95,15 @@ import Testing
       try await f.until("all are known") {
         try await f.call("GET", "/v1/jobs/\(Self.record(1).id)").text.contains("COMPLETED")
       }
+      let known = Timestamp.now()
       var again = EventReader(try await f.open("/v1/events", after: first.id))
-      for number in 2...300 { #expect(try job(try await again.next()).command == "n\(number)") }
+      for number in 2...300 {
+        let event = try #require(try await again.next())
+        #expect(try job(event).command == "n\(number)")
+        // The time of the change, not of the telling: after a restart a client goes on from there.
+        let cursor = try #require(event.id.flatMap { EventCursor($0) })
+        #expect(cursor.time <= known)
+      }
       // Once, as it is now: its first state was told before.
       let last = try job(try await again.next())
       #expect(last.command == "n1" && last.status == .completed)
@@ -138,18 +147,87 @@ import Testing
       var events = EventReader(try await f.open("/v1/events", after: "\(cursor)"))
       #expect(try job(try await events.next()).command == "n2")
       #expect(try await events.next()?.name == "synced")
-      // More than is looked at: said, not hidden.
+      // Small pages, whatever a page of the store's may be.
+      let listed = await f.persist.listed
+      #expect(!listed.isEmpty && listed.allSatisfy { $0 <= 20 })
       await f.persist.stopSearching(after: 1)
+      var slow = EventReader(try await f.open("/v1/events", after: "\(cursor)"))
+      #expect(try job(try await slow.next()).command == "n2")
+      #expect(try await slow.next()?.name == "synced")
+      // More than is looked at: said, not hidden.
+      await f.persist.stopSearching(after: 20)
+      for number in 3...1010 { await f.persist.store(Self.record(number, .completed, endedAt: ago(7200))) }
+      await f.persist.store(Self.record(1011, .completed, endedAt: ago(600)))
       var more = EventReader(try await f.open("/v1/events", after: "\(cursor)"))
+      #expect(try job(try await more.next()).command == "n1011")
       let gap = try #require(try await more.next())
       #expect(gap.name == "gap" && gap.data == "{\"since\":\"\(cursor.time)\"}")
-      #expect(try job(try await more.next()).command == "n2")
+      #expect(try await more.next()?.data == #"{"jobs":1}"#)
+    }
+  }
+
+  /// A client that is told of nothing for long has a place to go on from all the same.
+  @Test func aStreamWithoutASnapshotBeginsWithAPlaceToGoOnFrom() async throws {
+    try await Fixture.run { f in
+      var events = EventReader(try await f.open("/v1/events"))
+      let synced = try #require(try await events.next())
+      #expect(synced.name == "synced" && synced.data == #"{"jobs":0}"#)
+      await f.exec.add(Self.record(1))
+      try await f.until("it is known") { try await f.call("GET", "/v1/jobs").text.contains("n1") }
+      var again = EventReader(try await f.open("/v1/events", after: synced.id))
+      #expect(try job(try await again.next()).command == "n1")
+    }
+  }
+
+  private func restartExec(_ f: Fixture) async throws {
+    let before = await f.exec.subscriptions
+    await f.exec.hangUp()
+    try await f.until("exec is asked again") { await f.exec.subscriptions == before + 1 }
+    try await f.untilReady()
+  }
+
+  @Test func aJobThatExecForgotIsToldOf() async throws {
+    try await Fixture.run { f in
+      for number in 1...2 { await f.exec.add(Self.record(number)) }
+      try await f.until("they are known") { try await f.call("GET", "/v1/jobs?q=n2").text.contains("n2") }
+      var events = EventReader(try await f.open("/v1/events"))
+      #expect(try await events.next()?.name == "synced")
+      await f.persist.store(Self.record(1, .failed, version: 2))
+      for number in 1...2 { await f.exec.forget(Self.record(number).id) }
+      try await restartExec(f)
+      let lost = try job(try await events.next())
+      #expect(lost.command == "n1" && lost.status == .failed)
+      // Of the other nothing is known any more.
+      #expect(try await events.next()?.name == "gap")
+    }
+  }
+
+  @Test func whatWasLetGoOfIsAskedForOnce() async throws {
+    try await Fixture.run { f in
+      var events = EventReader(try await f.open("/v1/events"))
+      let synced = try #require(try await events.next())
+      let record = Self.record(1)
+      await f.exec.add(record)
+      await f.exec.end(record.id)
+      try await f.until("its end is known") {
+        try await f.call("GET", "/v1/jobs/\(record.id)").text.contains("COMPLETED")
+      }
+      await f.persist.store(Self.record(1, .completed, version: 2))
+      await f.exec.forget(record.id)
+      try await restartExec(f)
+      let before = await f.persist.recordsRead
+      var again = EventReader(try await f.open("/v1/events", after: synced.id))
+      #expect(try job(try await again.next()).status == .completed)
+      await f.exec.add(Self.record(2))
+      #expect(try job(try await again.next()).command == "n2")
+      #expect(await f.persist.recordsRead == before + 1)
     }
   }
 
   @Test func aSilentStreamHasHeartbeatsAndIsToldOfAStop() async throws {
     try await Fixture.run(heartbeat: .milliseconds(100)) { f in
       var events = EventReader(try await f.open("/v1/events?owner=nobody"))
+      #expect(try await events.next()?.name == "synced")
       var node = EventReader(try await f.open("/v1/node?stream=true&interval=1h"))
       #expect(try await node.next()?.name == "node")
       try await f.until("streams are open") { try await f.health("/metrics").text.contains("open_streams 2") }
@@ -166,7 +244,9 @@ import Testing
       let reply = try await f.open("/v1/events?owner=nobody")
       var parser = EventParser()
       var iterator = reply.body.makeAsyncIterator()
-      while parser.comments < 3, let bytes = try await iterator.next() { #expect(parser.feed(bytes).isEmpty) }
+      while parser.comments < 3, let bytes = try await iterator.next() {
+        #expect(parser.feed(bytes).allSatisfy { $0.name == "synced" })
+      }
       #expect(parser.comments >= 3)
     }
   }
@@ -233,6 +313,54 @@ import Testing
       let text = String(decoding: bytes, as: UTF8.self)
       if let cursor = EventCursor(text) { #expect(EventCursor("\(cursor)") == cursor) }
     }
+  }
+}
+
+@Suite(.timeLimit(.minutes(1))) struct TurnstileTests {
+  private actor Crowd {
+    var inside = 0
+    var most = 0
+    var passed = 0
+    func enter() {
+      inside += 1
+      most = max(most, inside)
+    }
+    func leave() {
+      inside -= 1
+      passed += 1
+    }
+  }
+
+  @Test func noMoreThanItsLimitAreInsideAndAllComeThrough() async throws {
+    let (turnstile, crowd) = (Turnstile(limit: 3), Crowd())
+    try await withThrowingTaskGroup(of: Void.self) { group in
+      for _ in 0..<50 {
+        group.addTask {
+          try await turnstile.pass {
+            await crowd.enter()
+            await Task.yield()
+            await crowd.leave()
+          }
+        }
+      }
+      try await group.waitForAll()
+    }
+    #expect(await crowd.most <= 3)
+    #expect(await crowd.passed == 50)
+  }
+
+  @Test func whoeverIsCancelledLeavesTheLine() async throws {
+    let turnstile = Turnstile(limit: 1)
+    let (stream, continuation) = AsyncStream.makeStream(of: Void.self)
+    let first = Task { try await turnstile.pass { for await _ in stream {} } }
+    // One of the three is inside, whichever was first.
+    let others = [0, 1].map { _ in Task { try await turnstile.pass { for await _ in stream {} } } }
+    while turnstile.waiting < 2 { await Task.yield() }
+    for task in others + [first] { task.cancel() }
+    while turnstile.waiting > 0 { await Task.yield() }
+    continuation.finish()
+    for task in others + [first] { _ = await task.result }
+    #expect(try await turnstile.pass { 5 } == 5)
   }
 }
 

@@ -575,7 +575,8 @@ paths:
         Resume with the `Last-Event-ID` of the last event: what changed since is sent, each job once. Where the gateway
         can't know all of it any more (it was restarted, or the client was away for long), it sends every job that has not ended
         and those that have ended since; if even that may leave something out, a `gap` says since when, and `GET /v1/jobs`
-        has the rest. Jobs deleted meanwhile are not told of then.
+        has the rest. Jobs deleted meanwhile are not told of then. A job that the worker has forgotten is told of as it is stored;
+        if it is not stored, a `gap` says that whoever follows it has to look.
       x-joblet-operation: jobs:read
       parameters:
         - name: status
@@ -604,7 +605,8 @@ paths:
           in: query
           description: |
             Begin with the jobs there are: all that have not ended, and the newest 1,000 that have; then an event `synced`,
-            then what changes. Without it, and without `Last-Event-ID`, only what changes from now on is sent.
+            then what changes. Without it, and without `Last-Event-ID`, an event `synced` with `jobs: 0` comes at once, whose `id` is the place to
+            go on from, and then only what changes from now on.
           schema: {type: boolean, default: false}
         - name: Last-Event-ID
           in: header
@@ -613,7 +615,7 @@ paths:
       responses:
         "200":
           description: |
-            Events: `job`, `deleted`, `synced` (a snapshot is complete), `gap`, `problem`, `reconnect` (the gateway is about to stop).
+            Events: `job`, `deleted`, `synced` (all there was is told; what follows are changes), `gap`, `problem`, `reconnect` (the gateway is about to stop).
             `id` is on `job`, `deleted` and `synced`, but on no `job` of a snapshot: until it is complete there is nothing to go on from.
             A comment comes after 15 s of silence.
           headers:

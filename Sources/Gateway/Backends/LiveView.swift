@@ -50,14 +50,29 @@ final class LiveView: Sendable {
   /// - Parameter completeSince: every job that has ended since was in it.
   func endSnapshot(completeSince: Timestamp = .now()) {
     defer { waiters.wakeAll() }
-    state.withLock { state in
+    let (lost, at) = state.withLock { state in
       state.completeSince = max(completeSince, state.forgotten ?? completeSince)
-      let epoch = state.epoch
-      for id in state.order where state.entries[id]?.epoch != epoch { LiveView.remove(id, &state) }
+      let (epoch, at) = (state.epoch, LiveView.heardUntil(state))
+      let unnamed = state.order.filter { state.entries[$0]?.epoch != epoch }
+      let lost = unnamed.filter { state.entries[$0]?.record.status.isEnded == false }
+      for id in unnamed { LiveView.remove(id, &state) }
       state.isConnected = true
       state.lostAt = nil
+      return (lost, at)
     }
+    // Whoever follows them would wait for ever.
+    for id in lost { changes.noteLost(id, at: at) }
   }
+
+  /// Whatever happened before has been heard of.
+  private static func heardUntil(_ state: State) -> Timestamp {
+    let now = Timestamp.now()
+    guard !state.isConnected, let lostAt = state.lostAt else { return now }
+    return Timestamp(nanoseconds: now.nanoseconds - (ContinuousClock.now - lostAt).nanoseconds)
+  }
+
+  /// Every change that happened before is in ``changes``: now, or since exec is away.
+  var heardUntil: Timestamp { state.withLock { LiveView.heardUntil($0) } }
 
   func connectionLost() {
     state.withLock { state in
@@ -69,11 +84,11 @@ final class LiveView: Sendable {
   /// Takes a record, from exec's events or from the reply to a call of our own, unless a newer one is known.
   func apply(_ record: JobRecord) {
     defer { if record.status.isEnded { waiters.wake(record.id) } }
-    let isNew = state.withLock { state in
-      guard !state.deleted.contains(where: { $0.id == record.id }) else { return false }
+    let newAt: Timestamp? = state.withLock { state in
+      guard !state.deleted.contains(where: { $0.id == record.id }) else { return nil }
       if let known = state.entries[record.id] {
         state.entries[record.id]?.epoch = state.epoch
-        guard record.version > known.record.version else { return false }
+        guard record.version > known.record.version else { return nil }
         state.counts[known.record.status, default: 0] -= 1
       } else {
         LiveView.insert(record.id, &state.order)
@@ -85,10 +100,11 @@ final class LiveView: Sendable {
         state.ended.append(record.id)
         if state.ended.count > LiveView.endedKept { LiveView.letGo(state.ended[0], &state) }
       }
-      return true
+      // A snapshot tells of what happened while exec was away.
+      return LiveView.heardUntil(state)
     }
     // After the change: whoever is woken by it finds it.
-    if isNew { changes.note(record.id, version: record.version) }
+    if let newAt { changes.note(record.id, version: record.version, isEnded: record.status.isEnded, at: newAt) }
   }
 
   /// Makes room: from now on only the store knows this ended job.

@@ -9,8 +9,12 @@ package final class ChangeLog: Sendable {
   package struct Change: Sendable {
     package var number: UInt64
     package var job: JobID
-    /// The version it changed to; nil where it was deleted.
+    /// The version it changed to; nil where it was deleted, the largest where exec forgot the job.
     package var version: UInt64?
+    /// When the log came to know of it, or earlier: nothing that follows it in the log happened before.
+    package var at: Timestamp
+    /// No change of exec's follows: once the view lets go of the job, only the store may know it.
+    package var isLast = false
     /// With a deletion: what filters look at of the job as it was, without its command and environment.
     package var deleted: JobRecord?
   }
@@ -34,7 +38,17 @@ package final class ChangeLog: Sendable {
   /// The number of the newest change; 0 if there was none.
   package var last: UInt64 { state.withLock { $0.last } }
 
-  package func note(_ job: JobID, version: UInt64) { add(job, version: version, deleted: nil) }
+  /// - Parameters:
+  ///   - isEnded: whether the job has ended with it.
+  ///   - at: since when such changes may have been on their way.
+  package func note(_ job: JobID, version: UInt64, isEnded: Bool = false, at: Timestamp = .now()) {
+    add(Change(number: 0, job: job, version: version, at: at, isLast: isEnded))
+  }
+
+  /// exec no longer knows a job that had not ended: whatever became of it, the store has the last word.
+  package func noteLost(_ job: JobID, at: Timestamp) {
+    add(Change(number: 0, job: job, version: .max, at: at, isLast: true))
+  }
 
   package func noteDeleted(_ job: JobID, _ record: JobRecord?) {
     var record = record
@@ -42,13 +56,14 @@ package final class ChangeLog: Sendable {
     record?.env = [:]
     record?.secretEnv = [:]
     record?.command = ""
-    add(job, version: nil, deleted: record)
+    add(Change(number: 0, job: job, version: nil, at: .now(), isLast: true, deleted: record))
   }
 
-  private func add(_ job: JobID, version: UInt64?, deleted: JobRecord?) {
+  private func add(_ change: Change) {
+    var change = change
     let waiters = state.withLock { state in
       state.last += 1
-      let change = Change(number: state.last, job: job, version: version, deleted: deleted)
+      change.number = state.last
       if state.changes.count < capacity {
         state.changes.append(change)
       } else {

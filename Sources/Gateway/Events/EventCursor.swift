@@ -1,6 +1,6 @@
 import JobletModel
 
-/// The `id` of an event of `/v1/events`: the gateway's run, the change's number in it, and when it was sent, for a gateway
+/// The `id` of an event of `/v1/events`: the gateway's run, the change's number in it, and when it happened, for a gateway
 /// that does not know the number any more. Opaque to clients.
 public struct EventCursor: Hashable, Sendable, CustomStringConvertible {
   public var epoch: UInt32

@@ -9,6 +9,8 @@ struct EventSource: Sendable {
   let drain: DrainSignal
   /// The longest silence on a stream.
   let heartbeat: Duration
+  /// Followers that ask the store at the same time: after a restart of the gateway all of them come at once.
+  let turnstile = Turnstile(limit: 4)
 }
 
 /// Tells one client of all jobs' changes. It is a place in the ``ChangeLog`` and nothing more: the next changes are looked up
@@ -55,8 +57,8 @@ private struct EventSession {
   let stream: ResponseStream
   /// Everything up to this change was told, or left out by the client's own wish.
   private var position: UInt64 = 0
-  /// When the log was last read to ``position``.
-  private var seenAt = Timestamp.now()
+  /// What happened before was told, or left out by the client's own wish.
+  private var seenAt: Timestamp
   private var out = ByteBuffer()
   private var lastWrite = ContinuousClock.now
   private var lastCheck = ContinuousClock.now
@@ -65,12 +67,17 @@ private struct EventSession {
   private static let batchChanges = 256
   /// A job's end is known here a moment after it, and clocks can be set: so much before a moment counts as after it.
   private static let slack: Duration = .seconds(60)
+  /// How many records of the store are looked at at a time, how many in all, and for how long.
+  private static let pageLength = 20
+  private static let mostLookedAt = 1000
+  private static let searchTime: Duration = .seconds(10)
   /// Timers are early by less.
   private static let timerSlack: Duration = .milliseconds(50)
 
   init(_ follower: EventFollower, _ stream: ResponseStream) {
     self.follower = follower
     self.stream = stream
+    seenAt = follower.source.view.heardUntil
   }
 
   private var view: LiveView { follower.source.view }
@@ -80,6 +87,7 @@ private struct EventSession {
 
   mutating func run() async throws {
     format.begin(&out)
+    seenAt = view.heardUntil
     position = log.last
     try await stream.start()
     if let cursor = follower.parameters.cursor {
@@ -90,10 +98,13 @@ private struct EventSession {
       }
     } else if follower.parameters.snapshot {
       try await resync(since: nil)
+    } else {
+      // A place to go on from: without one, what changes while the stream is lost before its first event would be missed.
+      synced(jobs: 0)
     }
     while true {
       try Task.checkCancellation()
-      let now = Timestamp.now()
+      let now = view.heardUntil
       guard let changes = log.changes(after: position, limit: EventSession.batchChanges) else {
         // So slow that the log has moved on: as one who comes again.
         try await resync(since: seenAt)
@@ -114,79 +125,112 @@ private struct EventSession {
     position = change.number
     guard let version = change.version else {
       let isWanted = change.deleted.map { filter.matches($0) } ?? filter.matches(unknown: change.job)
-      if isWanted { format.event("deleted", id: cursor, json: JobDeleted(id: change.job), &out) }
+      if isWanted { format.event("deleted", id: cursor(change), json: JobDeleted(id: change.job), &out) }
       return
     }
     if let record = view.record(change.job) {
       // A newer version has a change of its own, further on.
       guard record.version == version, filter.matches(record), let json = view.json(change.job) else { return }
-      try await append(json, id: cursor)
-    } else if view.deleted(change.job) == nil {
-      try await tellStored(change.job, version)
+      try await append(json, id: cursor(change))
+    } else if change.isLast, view.deleted(change.job) == nil, filter.jobs?.contains(change.job) ?? true {
+      try await tellStored(change, version)
     }
   }
 
-  /// A job that ended and was let go of before this client was told.
-  private mutating func tellStored(_ job: JobID, _ version: UInt64) async throws {
+  /// A job that ended and was let go of before this client was told, or that exec forgot.
+  private mutating func tellStored(_ change: ChangeLog.Change, _ version: UInt64) async throws {
+    // The store takes its time, and there may be many of them.
+    try await flush()
+    try await beat()
+    if let record = try await stored(change.job) {
+      // A newer version has a change of its own, further on.
+      guard record.version <= version, filter.matches(record) else { return }
+      try await append(JSONText.encodeFragment(record), id: cursor(change))
+    } else {
+      // Whoever waits for it has to look.
+      format.event("gap", json: EventsGap(since: change.at), &out)
+    }
+  }
+
+  /// Nil if the store does not know the job, or does not answer.
+  private func stored(_ job: JobID) async throws -> JobRecord? {
+    let source = follower.source
     do {
-      guard let record = try await follower.source.directory.stored(job), filter.matches(record) else { return }
-      try await append(JSONText.encodeFragment(record), id: cursor)
+      return try await source.turnstile.pass { try await source.directory.stored(job) }
     } catch is Problem {
-      format.event("gap", json: EventsGap(since: seenAt), &out)
+      return nil
     }
   }
 
-  private var cursor: EventCursor { EventCursor(epoch: log.epoch, number: position, time: .now()) }
+  /// Where a client goes on that has been told of a change: the change's own time, however late it is told.
+  private func cursor(_ change: ChangeLog.Change) -> EventCursor {
+    EventCursor(epoch: log.epoch, number: change.number, time: change.at)
+  }
+
+  /// The client has been told of everything up to ``position``.
+  private mutating func synced(jobs: Int) {
+    let cursor = EventCursor(epoch: log.epoch, number: position, time: seenAt)
+    format.event("synced", id: cursor, json: EventsSynced(jobs: jobs), &out)
+  }
 
   // MARK: All there is
 
   /// Tells of the jobs there are: of all that have not ended, and of those that ended since a moment; nil for all that are known.
   /// They have no `id`: a client that loses the stream half-way has to begin again.
   private mutating func resync(since: Timestamp?) async throws {
+    seenAt = view.heardUntil
     position = log.last
-    seenAt = .now()
     let from = since.map { Timestamp(nanoseconds: $0.nanoseconds - EventSession.slack.nanoseconds) }
-    var told = 0
-    if let since, let from, view.completeSince.map({ $0 > from }) ?? true {
-      for json in try await stored(endedSince: from, toldSince: since) {
-        try await append(json, id: nil)
-        told += 1
-      }
-    }
     let filter = filter
+    // Before the store is asked: what the view lets go of meanwhile is in the store by then.
     let ids = view.ids(before: nil, limit: .max) { record in
       guard filter.matches(record) else { return false }
       guard record.status.isEnded, let from, let endedAt = record.endedAt else { return true }
       return endedAt >= from
     }
+    var told = 0
+    if let since, let from, view.completeSince.map({ $0 > from }) ?? true {
+      told += try await tellAllStored(endedSince: from, toldSince: since, but: Set(ids))
+    }
     for id in ids.reversed() {
-      guard let json = view.json(id) else { continue }
-      try await append(json, id: nil)
+      if let json = view.json(id) {
+        try await append(json, id: nil)
+      } else if view.deleted(id) == nil, let record = try await stored(id) {
+        try await append(JSONText.encodeFragment(record), id: nil)
+      } else {
+        continue
+      }
       told += 1
     }
-    format.event("synced", id: cursor, json: EventsSynced(jobs: told), &out)
+    synced(jobs: told)
     try await flush()
   }
 
-  /// Records of ended jobs that only the store may know, oldest first. Where it does not answer, or has more than are looked at,
-  /// the client is told that something may be missing.
-  private mutating func stored(endedSince from: Timestamp, toldSince since: Timestamp) async throws -> [ByteBuffer] {
-    let query = RecordQuery(
-      statuses: JobStatus.allCases.filter(\.isEnded), limit: RecordQuery.limitRange.upperBound)
-    do {
-      let page = try await follower.source.directory.ask(query)
-      if page.next != nil { format.event("gap", json: EventsGap(since: since), &out) }
-      return try page.jobs.reversed().compactMap { job in
-        guard view.record(job.id) == nil else { return nil }
-        let record = try JSONDecoder().decode(JobRecord.self, from: Data(job.json.readableBytesView))
-        guard let endedAt = record.endedAt, endedAt >= from, filter.matches(record) else { return nil }
-        return job.json
+  /// Tells of ended jobs that only the store may know, the newest first, a page at a time. Where it does not answer, or has more
+  /// than are looked at, the client is told that something may be missing.
+  private mutating func tellAllStored(
+    endedSince from: Timestamp, toldSince since: Timestamp, but known: Set<JobID>
+  ) async throws -> Int {
+    var query = RecordQuery(statuses: JobStatus.allCases.filter(\.isEnded), limit: EventSession.pageLength)
+    let deadline = ContinuousClock.now + EventSession.searchTime
+    var (looked, told) = (0, 0)
+    repeat {
+      let page: StoredPage
+      do {
+        page = try await follower.storedPage(query, endedSince: from, but: known)
+      } catch let error where !(error is CancellationError) {
+        try Task.checkCancellation()
+        format.event("gap", json: EventsGap(since: since), &out)
+        return told
       }
-    } catch let error where !(error is CancellationError) {
-      try Task.checkCancellation()
-      format.event("gap", json: EventsGap(since: since), &out)
-      return []
-    }
+      for json in page.jobs { try await append(json, id: nil) }
+      looked += page.lookedAt
+      told += page.jobs.count
+      query.before = page.next
+      try await beat()
+    } while query.before != nil && looked < EventSession.mostLookedAt && .now < deadline
+    if query.before != nil { format.event("gap", json: EventsGap(since: since), &out) }
+    return told
   }
 
   // MARK: The client

@@ -21,6 +21,13 @@ actor FakePersist {
   /// The store's time for a search is up after so many records.
   func stopSearching(after count: Int) { mostFound = count }
   private var mostFound: Int?
+  /// How many records each listing asked for, and how many records were asked for by their ID.
+  private(set) var listed: [Int] = []
+  private(set) var recordsRead = 0
+  /// Jobs whose data can't be deleted.
+  private var undeletable: Set<JobID> = []
+
+  func keep(_ id: JobID) { undeletable.insert(id) }
 
   func store(_ record: JobRecord) { records[record.id] = record }
   func say(_ condition: StoreCondition) { self.condition = condition }
@@ -70,10 +77,12 @@ actor FakePersist {
     case .queryMetrics: try await queryMetrics(try frame.decode(), connection)
     case .statistics: try await connection.send(Frame(FrameHeader(.done), payload: ByteBuffer(string: statistics)))
     case .getRecord:
+      recordsRead += 1
       guard let record = records[frame.header.job] else { throw Problem(.notFound, "there is no such job") }
       try await connection.send(Frame(FrameHeader(.record), json: record))
     case .listRecords:
       let query: RecordQuery = try frame.decode()
+      listed.append(query.limit)
       let found = records.values.filter { query.matches($0) }.sorted(by: { $0.id > $1.id })
       let page = found.prefix(min(query.limit, mostFound ?? .max))
       for record in page {
@@ -82,6 +91,7 @@ actor FakePersist {
       let next = found.count > page.count ? page.last?.id : nil
       try await connection.send(Frame(FrameHeader(.done), json: RecordsEnd(next: next)))
     case .deleteJobData:
+      if undeletable.contains(frame.header.job) { throw Problem(.internalError, "the disk refuses") }
       guard records[frame.header.job] != nil || lines[frame.header.job] != nil else {
         throw Problem(.notFound, "there is no such job")
       }
