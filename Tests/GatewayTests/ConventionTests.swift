@@ -127,6 +127,54 @@ import Testing
     }
   }
 
+  /// A kill during the wait must not leave a job without its line.
+  @Test func aRunThatWaitsIsInTheAuditBeforeTheEndAndOnce() async throws {
+    try await Fixture.run { f in
+      async let answer = f.call(
+        "POST", "/v1/jobs", #"{"command":"x"}"#, headers: [(name: "Prefer", value: "wait=20")])
+      try await f.until("it waits") { f.gateway.waitingRequests == 1 }
+      let job = try #require(await f.exec.jobs.keys.first)
+      let during = try String(contentsOfFile: f.directory + "/audit", encoding: .utf8)
+      #expect(during.contains("\"target\":\"\(job)\"") && during.contains("\"status\":201"))
+      await f.exec.end(job)
+      #expect(try await answer.status == 201)
+      #expect(try String(contentsOfFile: f.directory + "/audit", encoding: .utf8) == during)
+    }
+  }
+
+  /// What exec has let go of is no news to those who follow events, and does not come back into the live view.
+  @Test func aReplayOfAnEndedJobChangesNothing() async throws {
+    try await Fixture.run { f in
+      let key = [(name: "Idempotency-Key", value: "k")]
+      let job: JobRecord = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: key).decode()
+      await f.exec.end(job.id)
+      let ended = try #require(await f.exec.jobs[job.id]?.record)
+      await f.persist.store(ended)
+      await f.exec.forget(job.id)
+      await f.exec.hangUp()
+      try await f.until("exec is asked again") { await f.exec.subscriptions == 2 }
+      try await f.untilReady()
+      var events = EventReader(try await f.open("/v1/events"))
+      #expect(try await events.next()?.name == "synced")
+      let replay = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: key)
+      #expect(replay.status == 201 && replay.header("idempotency-replayed") == "true")
+      #expect(try replay.decode(JobRecord.self).status == .completed)
+      let next = try await f.runJob("news")
+      #expect(try await events.next()?.data.contains("\(next.id)") == true)
+    }
+  }
+
+  @Test func anEndedJobIsNotWaitedForWhileExecIsAway() async throws {
+    try await Fixture.run(withExec: false) { f in
+      let record = RouteTests.record(1, .completed)
+      await f.persist.store(record)
+      let start = ContinuousClock.now
+      let read = try await f.call("GET", "/v1/jobs/\(record.id)", headers: [(name: "Prefer", value: "wait=60")])
+      #expect(read.status == 200 && read.header("preference-applied") == "wait=60")
+      #expect(ContinuousClock.now - start < .seconds(15))
+    }
+  }
+
   @Test func aReadWaitsAndTheWaitHasAnEnd() async throws {
     try await Fixture.run { f in
       let job = try await f.runJob()

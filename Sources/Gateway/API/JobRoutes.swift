@@ -25,8 +25,13 @@ struct JobRoutes: Sendable {
     try requireExec()
     let answer = try await start(RunRequest(request: request, caller: caller, key: key))
     var record = try await admitted(answer)
-    view.apply(record)  // a client sees its own job at once, whenever exec's event comes
+    // A client sees its own job at once, whenever exec's event comes. What exec no longer knows is no news.
+    if answer.payload.readableBytes > 0 { view.apply(record) }
+    var isAudited = false
     if let wait, !record.status.isEnded {
+      // The job has started, and the wait is long: a kill in between must not leave it without its line.
+      await context.audit?(record.id.description, .created, nil)
+      isAudited = context.audit != nil
       await view.waitForEnd(of: record.id, atMost: .seconds(wait))
       // Deleted meanwhile, it is as it was last.
       record = view.record(record.id) ?? view.deleted(record.id) ?? record
@@ -35,6 +40,7 @@ struct JobRoutes: Sendable {
     reply.headers[.location] = "/v1/jobs/\(record.id)"
     reply.headers[.eTag] = record.entityTag
     if answer.header.flags.contains(.replayed) { reply.headers[.idempotencyReplayed] = "true" }
+    reply.isAudited = isAudited
     return waited(reply, wait)
   }
 
@@ -104,10 +110,10 @@ struct JobRoutes: Sendable {
     _ = try QueryReader(context.target, known: [])
     let id = try context.jobID()
     let wait = RequestFields.wait(context.request.headerFields[.prefer])
-    var (body, tag) = try await directory.representation(id)
-    if let wait, view.record(id).map({ !$0.status.isEnded }) ?? !view.isConnected {
+    var (body, tag, isEnded) = try await directory.representation(id)
+    if let wait, !isEnded {
       await view.waitForEnd(of: id, atMost: .seconds(wait))
-      (body, tag) = try await directory.representation(id)
+      (body, tag, isEnded) = try await directory.representation(id)
     }
     var reply: Reply
     if let known = context.request.headerFields[.ifNoneMatch], RequestFields.hasMatch(known, tag) {
@@ -165,14 +171,14 @@ struct JobRoutes: Sendable {
     _ = try QueryReader(context.target, known: [])
     let id = try context.jobID()
     try await requireBoth()
-    try await remove(id, caller)
+    try await remove(id, caller, nil)
     return Reply(.noContent, target: id.description)
   }
 
   /// How long a call that deletes many jobs goes on before it answers with what it has done.
   private static let deletionTime: Duration = .seconds(20)
 
-  /// Deletes every ended job that meets the conditions, oldest pages last.
+  /// Deletes every ended job that meets the conditions, oldest pages last. One that can't be deleted does not keep the others.
   func deleteAll(_ context: RequestContext) async throws -> Reply {
     let caller = try context.authenticatedCaller()
     var query = try ListParameters.query(context.target, names: ListParameters.conditions)
@@ -188,6 +194,7 @@ struct JobRoutes: Sendable {
     try await requireBoth()
     let deadline = ContinuousClock.now + JobRoutes.deletionTime
     var answer = JobsDeleted(deleted: 0, hasMore: false)
+    var failure: Problem?
     repeat {
       let page = try await directory.page(query)
       for job in page.jobs {
@@ -195,16 +202,40 @@ struct JobRoutes: Sendable {
           answer.hasMore = true
           break
         }
+        // A client that left gets no more done than it saw begin.
+        try Task.checkCancellation()
         do {
-          try await remove(job.id, caller)
+          try await remove(job.id, caller, context.audit)
           answer.deleted += 1
         } catch let problem as Problem where problem.kind == .notFound {
           // Somebody else was faster.
+        } catch let problem as Problem {
+          failure = failure ?? JobRoutes.incomplete(problem, job.id)
+          // With one of the services away every other job would lose a half.
+          if problem.kind == .unavailable, !(await haveBoth()) {
+            answer.hasMore = true
+            break
+          }
         }
       }
       query.before = page.next
     } while query.before != nil && !answer.hasMore
+    if var failure {
+      failure.detail = "\(answer.deleted) jobs were deleted, but not all: \(failure.detail)"
+      throw failure
+    }
     return .json(.ok, JSONText.encode(answer))
+  }
+
+  private static func incomplete(_ problem: Problem, _ job: JobID) -> Problem {
+    var problem = problem
+    problem.detail = "job \(job): \(problem.detail)"
+    return problem
+  }
+
+  private func haveBoth() async -> Bool {
+    do { try await requireBoth() } catch { return false }
+    return true
   }
 
   /// Both halves of a job go or none: if its data can't be deleted now, the job stays known too.
@@ -215,7 +246,22 @@ struct JobRoutes: Sendable {
       .unavailable, "joblet-persist does not answer, so jobs' data can't be deleted now", retryAfter: 2)
   }
 
-  private func remove(_ id: JobID, _ caller: Caller) async throws {
+  /// - Parameter audit: writes the job's own line, where the call is about more than one.
+  private func remove(_ id: JobID, _ caller: Caller, _ audit: RequestContext.Audit?) async throws {
+    // A task of its own: a client that leaves between the halves leaves no job without its data, or data without its job.
+    let removal = Task {
+      do {
+        try await removeBoth(id, caller)
+        await audit?(id.description, .noContent, nil)
+      } catch let problem as Problem {
+        if problem.kind != .notFound { await audit?(id.description, .init(code: problem.kind.status), problem) }
+        throw problem
+      }
+    }
+    try await removal.value
+  }
+
+  private func removeBoth(_ id: JobID, _ caller: Caller) async throws {
     var isKnownToExec = true
     do {
       _ = try await exec.request(Frame(FrameHeader(.deleteJob, job: id), json: caller))

@@ -173,7 +173,8 @@ paths:
       summary: Delete ended jobs and their data
       description: |
         Deletes every job that has ended and meets all conditions; without one, every job that has ended. Jobs that have not
-        ended stay. The work of one call is bounded: where `more` is true, the same call goes on.
+        ended stay. The work of one call is bounded: where `more` is true, the same call goes on. A job that can't be deleted
+        does not keep the others: the answer is then its problem, whose `detail` names it and says how many were deleted.
       x-joblet-operation: jobs:delete-all
       parameters:
         - name: status

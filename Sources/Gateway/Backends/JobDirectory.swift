@@ -17,10 +17,12 @@ struct JobDirectory: Sendable {
     throw missing(id)
   }
 
-  /// A job's record as JSON without a newline, and its entity tag.
-  func representation(_ id: JobID) async throws -> (json: ByteBuffer, tag: String) {
+  /// A job's record as JSON without a newline, its entity tag, and whether the job has ended.
+  func representation(_ id: JobID) async throws -> (json: ByteBuffer, tag: String, isEnded: Bool) {
     if let known = view.representation(id) { return known }
-    if let stored = try await stored(id) { return (JSONText.encodeFragment(stored), stored.entityTag) }
+    if let stored = try await stored(id) {
+      return (JSONText.encodeFragment(stored), stored.entityTag, stored.status.isEnded)
+    }
     throw missing(id)
   }
 

@@ -182,16 +182,16 @@ final class LiveView: Sendable {
   /// The record's JSON, without a newline.
   func json(_ id: JobID) -> ByteBuffer? { representation(id)?.json }
 
-  /// The record's JSON, without a newline, and its entity tag.
-  func representation(_ id: JobID) -> (json: ByteBuffer, tag: String)? {
+  /// The record's JSON, without a newline, its entity tag, and whether the job has ended.
+  func representation(_ id: JobID) -> (json: ByteBuffer, tag: String, isEnded: Bool)? {
     let (record, json) = state.withLock { state in (state.entries[id]?.record, state.entries[id]?.json) }
     guard let record else { return nil }
-    if let json { return (json, record.entityTag) }
+    if let json { return (json, record.entityTag, record.status.isEnded) }
     let made = JSONText.encodeFragment(record)
     state.withLock { state in
       if state.entries[id]?.record.version == record.version { state.entries[id]?.json = made }
     }
-    return (made, record.entityTag)
+    return (made, record.entityTag, record.status.isEnded)
   }
 
   /// IDs below `before`, newest first, that `isWanted`.

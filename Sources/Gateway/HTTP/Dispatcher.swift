@@ -18,6 +18,7 @@ struct Dispatcher: RequestResponder {
     do {
       var reply = try await answer(&call)
       call.target = reply.target ?? call.target
+      call.isAudited = reply.isAudited
       await send(&reply, &call, writer)
     } catch {
       var reply = Reply.problem(problem(of: error, &call), requestID: context.requestID)
@@ -38,6 +39,8 @@ struct Dispatcher: RequestResponder {
     var allow: String?
     var status = 0
     var isStream = false
+    /// Its audit line is written.
+    var isAudited = false
     var method: String { route?.method ?? context.request.method.rawValue }
 
     init(_ context: RequestContext) { self.context = context }
@@ -81,6 +84,7 @@ struct Dispatcher: RequestResponder {
       call.context.mediaType = mediaType
     }
     if route.takesBody { try checkContentType(request) }
+    call.context.audit = audit(ahead: call)
     return try await route.handler(call.context)
   }
 
@@ -213,17 +217,32 @@ struct Dispatcher: RequestResponder {
   }
 
   private func writeAudit(_ call: Call) async {
-    guard let audit else { return }
-    let isRefused = call.status == 401 || call.status == 403
-    guard isRefused || call.route?.isMutating == true else { return }
+    guard let audit, !call.isAudited else { return }
+    guard Dispatcher.isRefusal(call.status) || call.route?.isMutating == true else { return }
+    await audit.write(Dispatcher.line(call))
+  }
+
+  /// What a route writes its own lines with.
+  private func audit(ahead call: Call) -> RequestContext.Audit? {
+    guard let audit, call.route?.isMutating == true else { return nil }
+    return { [call] target, status, problem in
+      var call = call
+      call.target = target
+      call.status = status.code
+      call.problem = problem
+      await audit.write(Dispatcher.line(call))
+    }
+  }
+
+  private static func isRefusal(_ status: Int) -> Bool { status == 401 || status == 403 }
+
+  private static func line(_ call: Call) -> AuditRecord {
     let path = String((call.context.request.path ?? "").prefix { $0 != "?" }.prefix(200))
-    await audit.write(
-      AuditRecord(
-        who: call.context.caller?.name ?? "unknown", role: call.context.caller?.role.rawValue ?? "none",
-        operation: call.route?.operation?.rawValue ?? "none", method: call.method, path: path, target: call.target,
-        outcome: isRefused ? .refused : call.status < 400 ? .ok : .failed, status: call.status,
-        problem: call.problem?.kind.rawValue, requestID: call.context.requestID, remote: call.context.connection.remote,
-        traceparent: call.context.traceContext?.description)
-    )
+    return AuditRecord(
+      who: call.context.caller?.name ?? "unknown", role: call.context.caller?.role.rawValue ?? "none",
+      operation: call.route?.operation?.rawValue ?? "none", method: call.method, path: path, target: call.target,
+      outcome: isRefusal(call.status) ? .refused : call.status < 400 ? .ok : .failed, status: call.status,
+      problem: call.problem?.kind.rawValue, requestID: call.context.requestID, remote: call.context.connection.remote,
+      traceparent: call.context.traceContext?.description)
   }
 }

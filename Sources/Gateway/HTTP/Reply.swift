@@ -11,6 +11,8 @@ struct Reply: Sendable {
   var target: String?
   /// The client asked to be kept waiting: how long it took says nothing of speed.
   var isLongPoll = false
+  /// The route has written the call's audit line itself.
+  var isAudited = false
 
   enum Content: Sendable {
     case none

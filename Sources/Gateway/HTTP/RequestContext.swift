@@ -38,6 +38,10 @@ struct RequestContext: Sendable {
   var caller: Caller?
   /// The path's `{id}`.
   var parameter: String?
+  /// Writes an audit line about one job before the call is answered.
+  typealias Audit = @Sendable (_ target: String, _ status: HTTPResponse.Status, _ problem: Problem?) async -> Void
+  /// For routes that change more than one job, or answer long after the change. Nil where nothing is audited.
+  var audit: Audit?
   /// The media type the client prefers of those the route offers.
   var mediaType = ""
 

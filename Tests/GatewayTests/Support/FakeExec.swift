@@ -44,6 +44,13 @@ actor FakeExec {
   /// Answer to the next run, instead of a job.
   var refusal: Problem?
 
+  /// While it is there, deletions do not end.
+  private var deletions: (stream: AsyncStream<Void>, continuation: AsyncStream<Void>.Continuation)?
+  private(set) var deleting = 0
+
+  func holdDeletions() { deletions = AsyncStream.makeStream(of: Void.self) }
+  func letDeletionsEnd() { deletions?.continuation.finish() }
+
   func refuse(_ problem: Problem?) { refusal = problem }
 
   /// What it says of the node.
@@ -203,6 +210,10 @@ actor FakeExec {
       guard let job = jobs[frame.header.job] else { throw Problem(.notFound, "there is no such job") }
       guard job.record.status.isEnded else { throw Problem(.conflict, "the job runs; stop it first") }
       jobs[frame.header.job] = nil
+      if let deletions {
+        deleting += 1
+        for await _ in deletions.stream {}
+      }
       try await connection.send(Frame(FrameHeader(.done)))
     case .events: try await events(connection)
     case .nodeStatus:
