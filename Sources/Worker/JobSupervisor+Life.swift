@@ -242,6 +242,8 @@ extension JobSupervisor {
     if let key = job.key { keys.keep(key, logger: logger) }
     let directory = job.directory
     removing.submit { directory.remove() }
+    // After that has made room, if there was none.
+    if job.key != nil { rewriteKeys() }
     noteStatus()
   }
 

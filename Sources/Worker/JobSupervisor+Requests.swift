@@ -16,9 +16,23 @@ extension JobSupervisor {
       counters.noteAdmitted()
       return record
     } catch {
-      counters.noteRefused(error as? Problem ?? Problem(.internalError, "\(error)"))
+      noteRefused(error)
       throw error
     }
+  }
+
+  func noteRefused(_ error: any Error) {
+    counters.noteRefused(error as? Problem ?? Problem(.internalError, "\(error)"))
+  }
+
+  /// What needs nothing of this node to be refused.
+  /// - Returns: the request's time-out.
+  @discardableResult
+  static func check(_ request: JobRequest, _ caller: Caller) throws(Problem) -> Duration? {
+    let timeout: Duration?
+    do { timeout = try request.validate() } catch { throw Problem(error) }
+    guard caller.name.utf8.count <= 256 else { throw Problem(.badRequest, "the caller's name is over 256 bytes") }
+    return timeout
   }
 
   /// - Parameter asked: CLOCK_MONOTONIC when the request was there, in nanoseconds.
@@ -30,9 +44,7 @@ extension JobSupervisor {
       throw Problem(
         .unavailable, storeCondition.reason ?? "joblet-persist takes no new jobs at the moment", retryAfter: 30)
     }
-    let timeout: Duration?
-    do { timeout = try request.validate() } catch { throw Problem(error) }
-    guard caller.name.utf8.count <= 256 else { throw Problem(.badRequest, "the caller's name is over 256 bytes") }
+    let timeout = try JobSupervisor.check(request, caller)
     let request = try launcher.filters.effective(try settings.effective(request))
     let id = JobID(node: settings.nodeNumber)
     let decision = queue.admit(id)
@@ -49,7 +61,7 @@ extension JobSupervisor {
     let job = SupervisedJob(
       id: id, directory: JobStateDirectory(root: settings.stateRoot, job: id), request: request,
       timeout: timeout ?? settings.defaultTimeout, record: record, isLive: !settings.isStoring)
-    job.key = keyed.map { KeyedRun($0, job: id, at: record.createdAt) }
+    job.key = keyed.map { KeyedRun($0, job: id, at: .now()) }
     job.trace = trace
     job.trace?.note(.admitted)
     if decision == .start { job.mayStartAt = asked } else { job.queuedAt = asked }

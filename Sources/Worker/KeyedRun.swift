@@ -1,5 +1,6 @@
 import Crypto
 import FoundationEssentials
+import Glibc
 import JobletModel
 import JobletWire
 
@@ -31,13 +32,37 @@ package struct KeyedRequest: Hashable, Sendable {
   }
 }
 
+/// A moment since the host's boot, in nanoseconds (`CLOCK_BOOTTIME`, clock_gettime(2)): nobody sets it, it goes on while the
+/// host sleeps and across restarts of exec. Compared with those of the same boot only.
+package struct BootTime: Hashable, Comparable, Sendable {
+  package var nanoseconds: Int64
+
+  package init(nanoseconds: Int64) { self.nanoseconds = nanoseconds }
+
+  package static func now() -> BootTime {
+    var time = timespec()
+    clock_gettime(CLOCK_BOOTTIME, &time)
+    return BootTime(nanoseconds: Int64(time.tv_sec) * 1_000_000_000 + Int64(time.tv_nsec))
+  }
+
+  package static func < (a: BootTime, b: BootTime) -> Bool { a.nanoseconds < b.nanoseconds }
+
+  /// How long before `now` this was. One that lies ahead is of a file that outlived its boot, or of no clock at all: as long ago
+  /// as can be.
+  package func age(at now: BootTime) -> Duration {
+    let (age, overflow) = now.nanoseconds.subtractingReportingOverflow(nanoseconds)
+    return overflow || age < 0 ? .nanoseconds(Int64.max) : .nanoseconds(age)
+  }
+}
+
 /// A job that was started by a request with an `Idempotency-Key`.
 package struct KeyedRun: Hashable, Sendable {
   package var asked: KeyedRequest
   package var job: JobID
-  package var at: Timestamp
+  /// When the job was admitted.
+  package var at: BootTime
 
-  package init(_ asked: KeyedRequest, job: JobID, at: Timestamp) {
+  package init(_ asked: KeyedRequest, job: JobID, at: BootTime) {
     self.asked = asked
     self.job = job
     self.at = at
@@ -66,7 +91,7 @@ package struct KeyedRun: Hashable, Sendable {
       caller: words[0], key: KeyedHash(high: words[1], low: words[2]),
       request: KeyedHash(high: words[3], low: words[4]))
     job = JobID(high: words[5], low: words[6])
-    at = Timestamp(nanoseconds: Int64(bitPattern: words[7]))
+    at = BootTime(nanoseconds: Int64(bitPattern: words[7]))
     guard job != .none else { return nil }
   }
 }

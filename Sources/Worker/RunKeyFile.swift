@@ -67,15 +67,32 @@ package struct RunKeyFile: Sendable {
     count += 1
   }
 
-  /// Writes the file anew, as a whole.
-  package mutating func replace(with runs: [KeyedRun]) throws(Errno) {
-    let temporary = path + ".new"
+  /// A file that is written whole and not yet in the place of this one.
+  package struct Rewritten: Sendable {
+    fileprivate var count: Int
+  }
+
+  /// Writes the file anew, beside this one, which stays as it is. Blocks; one at a time.
+  package func rewrite(_ runs: [KeyedRun]) throws(Errno) -> Rewritten {
     let file = try FileDescriptor.open(temporary, O_WRONLY | O_CREAT | O_TRUNC | O_NOFOLLOW, mode: 0o600)
     var bytes = RunKeyFile.magic + key
     bytes.reserveCapacity(RunKeyFile.start + runs.count * KeyedRun.byteCount)
     for run in runs { bytes += run.encoded }
     try file.writeAll(bytes)
-    try Kernel.call("rename", path) { rename(temporary, path) }
-    count = runs.count
+    return Rewritten(count: runs.count)
   }
+
+  /// Puts a rewritten file in the place of this one.
+  /// - Parameter runs: those that were kept since its content was decided; they go behind it.
+  package mutating func adopt(_ file: Rewritten, adding runs: [KeyedRun]) throws(Errno) {
+    let added = try FileDescriptor.open(temporary, O_WRONLY | O_APPEND | O_NOFOLLOW)
+    try added.writeAll(runs.flatMap(\.encoded))
+    try Kernel.call("rename", path) { rename(temporary, path) }
+    count = file.count + runs.count
+  }
+
+  /// Writes the file anew, as a whole. Blocks.
+  package mutating func replace(with runs: [KeyedRun]) throws(Errno) { try adopt(try rewrite(runs), adding: []) }
+
+  private var temporary: String { path + ".new" }
 }

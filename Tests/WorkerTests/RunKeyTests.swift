@@ -3,6 +3,7 @@ import Glibc
 import JobletModel
 import JobletWire
 import LinuxKernel
+import Logging
 import Testing
 import Worker
 
@@ -15,8 +16,15 @@ private func asking(
   return try hasher.hashes(RunRequest(request: request, caller: caller, key: key), key: key)
 }
 
-private func time(_ seconds: Int64) -> Timestamp { Timestamp(nanoseconds: seconds * 1_000_000_000) }
+private func time(_ seconds: Int64) -> BootTime { BootTime(nanoseconds: seconds * 1_000_000_000) }
 private let day: Int64 = 24 * 3600
+
+extension RunKeys {
+  /// Asks for a key while no job lives any more.
+  fileprivate mutating func claim(_ asked: KeyedRequest, at now: BootTime) throws -> JobID? {
+    try claim(asked, at: now, lives: { _ in false })
+  }
+}
 
 @Suite struct RunKeyTests {
   @Test func aKeyStartsOneJob() throws {
@@ -47,29 +55,92 @@ private let day: Int64 = 24 * 3600
     same(keys.count, 0)
   }
 
-  @Test func aCallerForgetsItsOwnOldest() throws {
+  /// What a table did with a new key.
+  private enum Answer: Equatable { case started, known, refused(retryAfter: Int?) }
+
+  /// Asks for a key and, if it is free, starts a job by it. - Returns: that job too.
+  private func ask(
+    _ keys: inout RunKeys, _ key: String, _ caller: String, at seconds: Int64, living: Set<JobID> = []
+  ) throws -> (Answer, JobID) {
+    let asked = try asking(key, caller: caller)
+    do {
+      if let job = try keys.claim(asked, at: time(seconds), lives: { living.contains($0) }) { return (.known, job) }
+    } catch {
+      #expect(error.kind == .tooManyJobs && error.kind.status == 429)
+      return (.refused(retryAfter: error.retryAfter), .none)
+    }
+    defer { keys.release(asked) }
+    let job = JobID(node: 1)
+    keys.add(KeyedRun(asked, job: job, at: time(seconds)), at: time(seconds))
+    return (.started, job)
+  }
+
+  /// Without this a caller's burst would push out the key of a request that is about to be sent again.
+  @Test func aYoungKeyMakesNoRoom() throws {
+    var keys = RunKeys(maxPerCaller: 3, maxInAll: 100)
+    for (number, second) in [(1, 0), (2, 60), (3, 120)] as [(Int, Int64)] {
+      same(try ask(&keys, "\(number)", "alice", at: second).0, .started)
+    }
+    same(try ask(&keys, "4", "alice", at: 890).0, .refused(retryAfter: 11))
+    same(try ask(&keys, "1", "alice", at: 890).0, .known)
+    same(try ask(&keys, "4", "bob", at: 890).0, .started)  // others have room
+    same(try ask(&keys, "4", "alice", at: 900).0, .started)
+    same(try ask(&keys, "1", "alice", at: 900).0, .refused(retryAfter: 61))  // forgotten, and there is no room again
+    for key in ["2", "3", "4"] { same(try ask(&keys, key, "alice", at: 900).0, .known) }
+    same(keys.count, 4)
+  }
+
+  @Test func theKeyOfAJobThatLivesMakesNoRoom() throws {
+    var keys = RunKeys(maxPerCaller: 3, maxInAll: 100)
+    var jobs: [JobID] = []
+    for key in ["1", "2", "3"] { jobs.append(try ask(&keys, key, "alice", at: 0).1) }
+    same(try ask(&keys, "4", "alice", at: 2000, living: Set(jobs)).0, .refused(retryAfter: 6))
+    same(try ask(&keys, "4", "alice", at: 2000, living: Set(jobs[..<2])).0, .started)
+    for (key, known) in [("1", true), ("2", true), ("3", false), ("4", true)] {
+      let (answer, _) = try ask(&keys, key, "alice", at: 2001, living: Set(jobs))
+      #expect((answer == .known) == known, "\(key): \(answer)")
+    }
+    // A day is a day, whoever lives.
+    same(try ask(&keys, "1", "alice", at: day, living: Set(jobs)).0, .started)
+  }
+
+  @Test func allTogetherAreBounded() throws {
     var keys = RunKeys(maxPerCaller: 3, maxInAll: 5)
-    func add(_ number: Int, _ caller: String) throws {
-      let run = KeyedRun(try asking("\(number)", caller: caller), job: JobID(node: 1), at: time(Int64(number)))
-      keys.add(run, at: time(100))
+    for (number, caller) in [(1, "alice"), (2, "bob"), (3, "alice"), (4, "bob"), (5, "carol")] {
+      same(try ask(&keys, "\(number)", caller, at: Int64(number)).0, .started)
     }
-    func isKnown(_ number: Int, _ caller: String) throws -> Bool {
-      var copy = keys
-      return try copy.claim(try asking("\(number)", caller: caller), at: time(100)) != nil
-    }
-    for number in 1...5 { try add(number, "alice") }
-    try add(6, "bob")
-    for (number, known) in [(1, false), (2, false), (3, true), (4, true), (5, true)] {
-      #expect(try isKnown(number, "alice") == known)
-    }
-    // All together are bounded too: the oldest goes, whosever it is.
-    try add(7, "bob")
-    try add(8, "bob")
+    same(try ask(&keys, "6", "dave", at: 100).0, .refused(retryAfter: 802))
+    same(try ask(&keys, "6", "dave", at: 901).0, .started)  // in the place of the oldest, whosever it is
+    same(try ask(&keys, "1", "alice", at: 901).0, .refused(retryAfter: 2))
     same(keys.count, 5)
-    #expect(try !isKnown(3, "alice") && isKnown(4, "alice") && isKnown(6, "bob"))
-    same(Set(keys.all.map(\.at)), Set([4, 5, 6, 7, 8].map { time($0) }))
-    keys.expire(at: time(7 + day))
+    same(Set(keys.all.map(\.at)), Set([2, 3, 4, 5, 901].map { time($0) }))
+    keys.expire(at: time(901 + day - 1))
     same(keys.count, 1)
+  }
+
+  @Test func requestsThatAreBeingAnsweredTakeTheirRoom() throws {
+    var keys = RunKeys(maxPerCaller: 2, maxInAll: 3)
+    let asked = try ["1", "2", "3"].map { try asking($0) }
+    for first in asked[..<2] { same(try keys.claim(first, at: time(1)), nil) }
+    #expect(throws: Problem.self) {
+      var keys = keys; _ = try keys.claim(asked[2], at: time(1))
+    }
+    keys.release(asked[0])
+    same(try keys.claim(asked[2], at: time(1)), nil)
+    // Of all: one more.
+    same(try keys.claim(try asking("1", caller: "bob"), at: time(1)), nil)
+    #expect(throws: Problem.self) {
+      var keys = keys; _ = try keys.claim(try asking("1", caller: "carol"), at: time(1))
+    }
+  }
+
+  /// Nobody sets this clock, so such a time is of a file that outlived its boot.
+  @Test func aTimeThatIsAheadIsOfNoUse() throws {
+    var keys = RunKeys()
+    keys.add(KeyedRun(try asking(), job: JobID(node: 1), at: time(101)), at: time(100))
+    same(keys.count, 0)
+    #expect(BootTime(nanoseconds: .min).age(at: BootTime(nanoseconds: .max)) > RunKeys.maxAge)
+    #expect(BootTime.now() <= BootTime.now())
   }
 
   @Test func hashesTellRequestsApartAndNothingElse() throws {
@@ -142,6 +213,63 @@ private let day: Int64 = 24 * 3600
   }
 }
 
+@Suite struct RunKeyStoreTests {
+  private let logger = Logger(label: "test", factory: { _ in SwiftLogNoOpLogHandler() })
+
+  /// `/run` was full: what is not in the file gets there when there is room, whatever comes meanwhile.
+  @Test func whatCouldNotBeWrittenIsWrittenLater() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.path + "/keys"
+    var store = RunKeyStore()
+    store.open(try RunKeyFile.open(path), adding: [])
+    let runs = try (0..<4).map { KeyedRun(try asking("\($0)"), job: JobID(node: 1), at: .now()) }
+    for run in runs { store.add(run) }
+    store.keep(runs[0], logger: logger)
+    same(try RunKeyFile.open(path).runs, [runs[0]])
+    same(store.beginRewriting() == nil, true)
+    // Neither can be opened for writing nor replaced by a file.
+    #expect(unlink(path) == 0 && mkdir(path, 0o700) == 0)
+    for run in runs[1...2] { store.keep(run, logger: logger) }
+    holds(store.isBehind)
+    let failing = store.beginRewriting()
+    let first = try #require(failing)
+    same(store.beginRewriting() == nil, true)
+    holds(!store.endRewriting(Result { try first.write() }, logger: logger))
+    holds(store.isBehind)
+    #expect(rmdir(path) == 0)
+    let next = store.beginRewriting()
+    let second = try #require(next)
+    // Its job's directory goes after the content was decided.
+    let late = KeyedRun(try asking("late"), job: JobID(node: 1), at: .now())
+    let written = Result { try second.write() }
+    store.add(late)
+    store.keep(late, logger: logger)
+    holds(store.endRewriting(written, logger: logger))
+    holds(!store.isBehind)
+    same(Set(try RunKeyFile.open(path).runs), Set(runs + [late]))
+    same(store.beginRewriting() == nil, true)
+    // And it goes on behind that.
+    store.keep(runs[3], logger: logger)
+    same(try RunKeyFile.open(path).runs.count, 6)
+  }
+
+  /// It lacks nothing, but holds what is forgotten long since.
+  @Test func aFileThatIsMostlyOldIsWrittenAnew() throws {
+    let directory = TemporaryDirectory()
+    let path = directory.path + "/keys"
+    var file = try RunKeyFile.open(path).file
+    let old = KeyedRun(try asking("old"), job: JobID(node: 1), at: BootTime(nanoseconds: -day * 1_000_000_000))
+    let new = KeyedRun(try asking("new"), job: JobID(node: 1), at: .now())
+    try file.replace(with: Array(repeating: old, count: 5000) + [new])
+    var store = RunKeyStore()
+    store.open(try RunKeyFile.open(path), adding: [])
+    let begun = store.beginRewriting()
+    let rewriting = try #require(begun)
+    holds(store.endRewriting(Result { try rewriting.write() }, logger: logger))
+    same(try RunKeyFile.open(path).runs, [new])
+  }
+}
+
 /// Through the supervisor: a key outlives its job's end and every exec.
 @Suite(.serialized, .timeLimit(.minutes(2))) struct RunKeySupervisorTests {
   private func asking(_ key: String, _ command: String = "true", caller: String = "c") -> RunRequest {
@@ -201,6 +329,39 @@ private let day: Int64 = 24 * 3600
     // Deleted, it still has been run.
     await #expect(throws: Problem.self) { try await next.delete(first.id) }
     #expect(replayed(try await next.run(asking("k")))?.0 == first.id)
+    node.killInit()
+  }
+
+  /// Its file went, and with it the room for another one until the job's directory is gone.
+  @Test func aKeyThatCouldNotBeWrittenIsWrittenLater() async throws {
+    let node = try FakeNode()
+    let supervisor = try node.supervisor { $0.isStoring = false }
+    _ = try await supervisor.adopt()
+    await supervisor.open()
+    let keys = node.directory.path + "/keys"
+    #expect(unlink(keys) == 0)
+    let first = try #require(started(try await supervisor.run(asking("k"))))
+    while access(keys, F_OK) != 0 { try await Task.sleep(for: .milliseconds(1)) }
+    let next = try node.supervisor { $0.isStoring = false }
+    _ = try await next.adopt()
+    await next.open()
+    #expect(replayed(try await next.run(asking("k")))?.0 == first.id)
+    node.killInit()
+  }
+
+  /// Before megabytes of it are encoded and hashed.
+  @Test func whatIsWrongIsRefusedWhateverTheKey() async throws {
+    let node = try FakeNode()
+    let supervisor = try node.supervisor()
+    _ = try await supervisor.adopt()
+    await supervisor.open()
+    #expect(started(try await supervisor.run(asking("k"))) != nil)
+    let wrong = await #expect(throws: Problem.self) { try await supervisor.run(asking("k", "")) }
+    #expect(wrong?.kind == .invalidField)
+    let name = String(repeating: "n", count: 257)
+    let long = await #expect(throws: Problem.self) { try await supervisor.run(asking("k", caller: name)) }
+    #expect(long?.kind == .badRequest && long?.detail.contains("256") == true)
+    #expect(await supervisor.figures.counters.refused.values.reduce(0, +) == 2)
     node.killInit()
   }
 

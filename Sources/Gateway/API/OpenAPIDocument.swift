@@ -56,9 +56,10 @@ paths:
 
         With an `Idempotency-Key` the first request that is not refused starts the job, and for 24 hours every other one of
         the same caller with the same key and body gets that job's record as it is now, with `Idempotency-Replayed: true`. The
-        same key with another body is a 422, and a 409 while the first is being answered (`Retry-After`) or when the job was
-        deleted since. Keys outlive restarts of every service, not of the host. Of a caller's keys the last 10,000 are
-        remembered.
+        same key with another body is a 422, and a 409 while the first is being answered (`Retry-After`) or when the job's
+        record is no longer kept. Keys outlive restarts of every service, not of the host. At most 50,000 of a caller's and
+        200,000 of all callers' are remembered; the oldest makes room for the next, but none that is younger than 15 minutes
+        or whose job has not ended: without room for its key a request is refused with 429 and `Retry-After`.
       x-joblet-operation: jobs:run
       parameters:
         - {$ref: "#/components/parameters/IdempotencyKey"}
