@@ -11,8 +11,9 @@ struct JobRoutes: Sendable {
   let view: LiveView
   let directory: JobDirectory
 
-  /// exec prepares the job before it answers; more than this and something is wrong.
-  private static let runTimeout: Duration = .seconds(60)
+  /// exec prepares the job before it answers; more than this and something is wrong. Less than the 60 seconds that clients
+  /// commonly wait, rnx among them, so that they hear from here what to do.
+  private static let runTimeout: Duration = .seconds(50)
 
   func run(_ context: RequestContext) async throws -> Reply {
     let caller = try context.authenticatedCaller()

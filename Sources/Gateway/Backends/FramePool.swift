@@ -4,7 +4,7 @@ import Logging
 import Synchronization
 
 /// Connections to one of the internal services: a few idle ones are kept, and whoever needs one more gets it.
-final class FramePool: Sendable {
+package final class FramePool: Sendable {
   private struct State {
     var idle: [FrameConnection] = []
     /// Raised by ``flush()``: a connection of an older age is not kept.
@@ -17,7 +17,7 @@ final class FramePool: Sendable {
   private let capacity: Int
   private let state = Mutex(State())
 
-  init(path: String, service: String, capacity: Int = 8) {
+  package init(path: String, service: String, capacity: Int = 8) {
     self.path = path
     self.service = service
     self.capacity = capacity
@@ -38,7 +38,9 @@ final class FramePool: Sendable {
   ///   - isRepeatable: true if asking twice does no harm: a connection that was kept may have died unnoticed, and then a
   ///     new one is tried.
   /// - Throws: the service's ``Problem``, or one of kind `unavailable`.
-  func request(_ frame: Frame, timeout: Duration = .seconds(10), isRepeatable: Bool = true) async throws -> Frame {
+  package func request(_ frame: Frame, timeout: Duration = .seconds(10), isRepeatable: Bool = true) async throws
+    -> Frame
+  {
     try await converse(timeout: timeout, isRepeatable: isRepeatable) { try await $0.request(frame) }
   }
 
@@ -51,7 +53,8 @@ final class FramePool: Sendable {
       do {
         return try await use(kept, age: age, timeout: timeout, body)
       } catch let error where isLost(error) {
-        guard isRepeatable else { throw away("\(error)") }
+        // One that did not answer in time is no dead one, and the caller has waited as long as was said.
+        guard isRepeatable, !(error is TimedOut) else { throw away("\(error)") }
         // Fall through to a new connection.
       }
     }
