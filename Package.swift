@@ -192,7 +192,7 @@ let package = Package(
       [
         "Gateway", "Worker", "Persist", "DaemonKit", "JobletModel", "JobletWire", "JobletConfig", "Certificates",
         "HTTPClient", logging, lifecycle, nio, nioPosix, x509, "YAML", "CZlib",
-        .product(name: "NIOSSL", package: "swift-nio-ssl"),
+        .product(name: "NIOSSL", package: "swift-nio-ssl"), .product(name: "NIOEmbedded", package: "swift-nio"),
       ]),
     tests("CertificatesTests", ["Certificates", "JobletModel", x509]),
     tests("ClientTests", ["HTTPClient", "JobletClient", "RnxCommands", "JobletModel", "Certificates", arguments]),

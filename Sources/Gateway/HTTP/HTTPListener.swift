@@ -83,6 +83,9 @@ struct HTTPListener: Sendable {
         refusals.info("a connection from \(info.remote) gets no answers: \(error.detail)")
       }
     }
+    // A part of the time to drain in, so that who comes last is asked to go in time, too.
+    let welcome = min(TimeAmount.seconds(1), .nanoseconds(timeouts.drain.nanoseconds / 2))
+    try channel.pipeline.syncOperations.addHandler(NewcomerGuard(welcome: welcome))
     if case .negotiated("h2") = negotiated {
       info.version = .http2
       try setUpHTTP2(channel, info)
