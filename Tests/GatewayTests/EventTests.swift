@@ -221,6 +221,11 @@ import Testing
       await f.exec.add(Self.record(2))
       #expect(try job(try await again.next()).command == "n2")
       #expect(await f.persist.recordsRead == before + 1)
+      // Deleted, it is not asked for any more, nor missing.
+      #expect(try await f.call("DELETE", "/v1/jobs/\(record.id)").status == 204)
+      var late = EventReader(try await f.open("/v1/events", after: synced.id))
+      #expect(try job(try await late.next()).command == "n2")
+      #expect(try await late.next()?.name == "deleted")
     }
   }
 

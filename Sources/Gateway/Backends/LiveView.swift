@@ -179,6 +179,9 @@ final class LiveView: Sendable {
   /// What was known last of a job that was deleted a while ago: for those who still read it.
   func deleted(_ id: JobID) -> JobRecord? { state.withLock { $0.deleted.last { $0.id == id }?.record } }
 
+  /// Whether the job was deleted a while ago, whatever was known of it.
+  func isDeleted(_ id: JobID) -> Bool { state.withLock { $0.deleted.contains { $0.id == id } } }
+
   /// The record's JSON, without a newline.
   func json(_ id: JobID) -> ByteBuffer? { representation(id)?.json }
 

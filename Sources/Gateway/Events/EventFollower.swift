@@ -132,7 +132,7 @@ private struct EventSession {
       // A newer version has a change of its own, further on.
       guard record.version == version, filter.matches(record), let json = view.json(change.job) else { return }
       try await append(json, id: cursor(change))
-    } else if change.isLast, view.deleted(change.job) == nil, filter.jobs?.contains(change.job) ?? true {
+    } else if change.isLast, !view.isDeleted(change.job), filter.jobs?.contains(change.job) ?? true {
       try await tellStored(change, version)
     }
   }
@@ -195,7 +195,7 @@ private struct EventSession {
     for id in ids.reversed() {
       if let json = view.json(id) {
         try await append(json, id: nil)
-      } else if view.deleted(id) == nil, let record = try await stored(id) {
+      } else if !view.isDeleted(id), let record = try await stored(id) {
         try await append(JSONText.encodeFragment(record), id: nil)
       } else {
         continue
