@@ -77,7 +77,8 @@ public struct ListeningSockets: Sendable {
       guard have.address == want.address else {
         throw DaemonError(
           "socket '\(want.name)' listens on \(have.address) but the configuration says \(want.address): "
-            + "run contrib/install again, which writes the socket unit's drop-in from the configuration, or change the configuration"
+            + "run contrib/install again, which writes the socket unit's drop-in from the configuration, or change the configuration; "
+            + "if the unit says the same already, it has not listened anew: systemctl stop joblet && systemctl start joblet"
         )
       }
       sockets.listeners[want.name] = have
