@@ -66,7 +66,7 @@ public struct JobLog: AsyncParsableCommand {
     let request = try request()
     let connection = try Connection(self.connection)
     let id = try await connection.resolve(job)
-    let interrupt = request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
+    let interrupt = try request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
     let printer = LogPrinter(
       terminal: Terminal(), json: self.connection.json, isFollowed: request.follow, timestamps: timestamps)
     _ = try await connection.call("the output of job \(id) can't be read") {

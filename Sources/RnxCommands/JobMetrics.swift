@@ -63,7 +63,7 @@ public struct JobMetrics: AsyncParsableCommand {
     let request = try request()
     let connection = try Connection(self.connection)
     let id = try await connection.resolve(job)
-    let interrupt = request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
+    let interrupt = try request.follow ? Interrupt(farewell: "stopped following; the job goes on") : nil
     let printer = MetricPrinter(
       terminal: Terminal(), json: self.connection.json, isFollowed: request.follow,
       table: MetricTable(isAggregated: request.aggregate != nil, width: Terminal.width()),

@@ -54,7 +54,7 @@ public struct JobRun: AsyncParsableCommand {
     let words = Array(command.first == "--" ? command.dropFirst() : command[...])
     let request = try job.request(words, environment: ProcessInfo.processInfo.environment)
     let connection = try Connection(self.connection)
-    let waiting = Interrupt(farewell: "whether the job was started is not known; 'rnx job list' shows it if it was")
+    let waiting = try Interrupt(farewell: "whether the job was started is not known; 'rnx job list' shows it if it was")
     let record = try await connection.call("the job can't be run") {
       try await $0.run(request, key: UUID().uuidString)
     }
@@ -99,7 +99,7 @@ public struct JobRun: AsyncParsableCommand {
   }
 
   private func follow(_ record: JobRecord, _ connection: Connection, _ terminal: Terminal) async throws -> JobEnd {
-    let interrupt = Interrupt(
+    let interrupt = try Interrupt(
       farewell:
         "stopped following; the job goes on. Come back with 'rnx job log --follow \(record.id)', or end it with "
         + "'rnx job stop \(record.id)'", action: stopOnInterrupt ? InterruptStop.action(record.id, connection) : nil)
