@@ -9,6 +9,7 @@ import Testing
   private final class Ear: ChannelInboundHandler {
     typealias InboundIn = NIOAny
     var heard = 0
+    var wasServed = false
 
     func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
       if event is ChannelShouldQuiesceEvent { heard += 1 }
@@ -20,7 +21,7 @@ import Testing
 
   private func channel() throws -> EmbeddedChannel {
     let channel = EmbeddedChannel(loop: loop)
-    try channel.pipeline.syncOperations.addHandlers([NewcomerGuard(welcome: .seconds(1)), ear])
+    try channel.pipeline.syncOperations.addHandlers([NewcomerGuard(welcome: .seconds(1)) { ear.wasServed }, ear])
     return channel
   }
 
@@ -45,6 +46,14 @@ import Testing
   @Test func `who has been there for a while is asked at once`() throws {
     let channel = try channel()
     loop.advanceTime(by: .seconds(1))
+    ask(channel)
+    #expect(ear.heard == 1)
+    _ = try channel.finish()
+  }
+
+  @Test func `who has had an answer is asked at once`() throws {
+    let channel = try channel()
+    ear.wasServed = true
     ask(channel)
     #expect(ear.heard == 1)
     _ = try channel.finish()

@@ -261,6 +261,7 @@ final class ExchangeHandler: ChannelDuplexHandler {
       context.write(wrapOutboundOut(.end(nil)), promise: promise)
     }
     context.flush()
+    share.wasServed = true
     if unflushed > 0 { ledger.waits(self, bytes: unsentBytes, of: share) }
     if exchange.isResponseEnded { afterResponse(exchange, context) }
   }

@@ -55,7 +55,7 @@ struct HTTPListener: Sendable {
     let pipeline = channel.pipeline.syncOperations
     guard let tls else {
       let info = ConnectionInfo(version: .http1, peer: nil, remote: remoteName(channel.remoteAddress))
-      return try setUpHTTP1(channel, info)
+      return try setUpHTTP1(channel, info, LoopLedger.Connection())
     }
     // As it comes, a connection keeps room for the largest batch it ever encrypted.
     var buffers = NIOSSLServerHandler.Configuration()
@@ -85,12 +85,13 @@ struct HTTPListener: Sendable {
     }
     // A part of the time to drain in, so that who comes last is asked to go in time, too.
     let welcome = min(TimeAmount.seconds(1), .nanoseconds(timeouts.drain.nanoseconds / 2))
-    try channel.pipeline.syncOperations.addHandler(NewcomerGuard(welcome: welcome))
+    let share = LoopLedger.Connection()
+    try channel.pipeline.syncOperations.addHandler(NewcomerGuard(welcome: welcome) { share.wasServed })
     if case .negotiated("h2") = negotiated {
       info.version = .http2
-      try setUpHTTP2(channel, info)
+      try setUpHTTP2(channel, info, share)
     } else {
-      try setUpHTTP1(channel, info)
+      try setUpHTTP1(channel, info, share)
     }
     // It came in while others were told to go, and heard nothing of it.
     if drain.isRaised { channel.pipeline.fireUserInboundEventTriggered(ChannelShouldQuiesceEvent()) }
@@ -118,9 +119,9 @@ struct HTTPListener: Sendable {
       drain: drain, ledger: ledgers.ledger(of: loop), share: share)
   }
 
-  private func setUpHTTP1(_ channel: any Channel, _ info: ConnectionInfo) throws {
+  private func setUpHTTP1(_ channel: any Channel, _ info: ConnectionInfo, _ share: LoopLedger.Connection) throws {
     let pipeline = channel.pipeline.syncOperations
-    let exchanges = exchanges(info, channel.eventLoop, LoopLedger.Connection())
+    let exchanges = exchanges(info, channel.eventLoop, share)
     try pipeline.addHandler(HTTP1ByteWatch(exchanges))
     // Pipelining assistance keeps requests in order: the next one is handed on when the last one's response has ended.
     // The decoder's own bound on a head is 2 MiB: too much for whoever can open connections to the health listener.
@@ -159,7 +160,7 @@ struct HTTPListener: Sendable {
   /// A peer that was asked to go has so long to answer, or as long as it may be idle.
   private static let grace = TimeAmount.seconds(10)
 
-  private func setUpHTTP2(_ channel: any Channel, _ info: ConnectionInfo) throws {
+  private func setUpHTTP2(_ channel: any Channel, _ info: ConnectionInfo, _ share: LoopLedger.Connection) throws {
     let me = self
     let idle = TimeAmount.nanoseconds(timeouts.idle.nanoseconds)
     let manager = NIOHTTP2ServerConnectionManagementHandler(
@@ -173,7 +174,7 @@ struct HTTPListener: Sendable {
         idle: idle + min(idle, HTTPListener.grace)))
     let pipeline = channel.pipeline.syncOperations
     try pipeline.addHandler(watch)
-    let share = NIOLoopBound(LoopLedger.Connection(), eventLoop: channel.eventLoop)
+    let share = NIOLoopBound(share, eventLoop: channel.eventLoop)
     _ = try pipeline.configureHTTP2Pipeline(
       mode: .server, connectionConfiguration: HTTPListener.connectionSettings,
       streamConfiguration: HTTPListener.streamSettings,

@@ -37,6 +37,8 @@ final class LoopLedger {
   final class Connection {
     fileprivate(set) var unsent = 0
     fileprivate(set) var bodies = 0
+    /// True once a response has begun to leave.
+    var wasServed = false
   }
 
   private struct Entry {

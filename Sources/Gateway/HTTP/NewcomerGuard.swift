@@ -9,11 +9,17 @@ package final class NewcomerGuard: ChannelInboundHandler {
   package typealias InboundIn = NIOAny
 
   private let welcome: TimeAmount
+  private let wasServed: () -> Bool
   private var begun = NIODeadline.uptimeNanoseconds(0)
   private var farewell: Scheduled<Void>?
 
-  /// - Parameter welcome: the age, counted from the end of the handshake, below which nobody is asked to go; zero or more.
-  package init(welcome: TimeAmount) { self.welcome = welcome }
+  /// - Parameters:
+  ///   - welcome: the age, counted from the end of the handshake, below which nobody is asked to go; zero or more.
+  ///   - wasServed: true once the connection had an answer: then it has nothing to wait for. Asked on the connection's loop.
+  package init(welcome: TimeAmount, wasServed: @escaping () -> Bool) {
+    self.welcome = welcome
+    self.wasServed = wasServed
+  }
 
   package func handlerAdded(context: ChannelHandlerContext) { begun = context.eventLoop.now }
 
@@ -26,7 +32,7 @@ package final class NewcomerGuard: ChannelInboundHandler {
 
   package func userInboundEventTriggered(context: ChannelHandlerContext, event: Any) {
     let end = begun + welcome
-    guard event is ChannelShouldQuiesceEvent, context.eventLoop.now < end else {
+    guard event is ChannelShouldQuiesceEvent, context.eventLoop.now < end, !wasServed() else {
       return context.fireUserInboundEventTriggered(event)
     }
     guard farewell == nil else { return }  // asked twice
