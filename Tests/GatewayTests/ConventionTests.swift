@@ -27,6 +27,9 @@ import Testing
       await f.persist.store(ended)
       await f.exec.end(record.id)
       await f.exec.forget(record.id)
+      try await f.until("the gateway has heard of its end") {
+        try await f.call("GET", "/v1/jobs/\(record.id)").decode(JobRecord.self).status == .completed
+      }
       let late = try await f.call("POST", "/v1/jobs", #"{"command":"x"}"#, headers: headers)
       #expect(late.status == 201 && late.header("idempotency-replayed") == "true")
       #expect(try late.decode(JobRecord.self).status == .completed)

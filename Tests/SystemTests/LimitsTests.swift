@@ -156,7 +156,9 @@ extension SystemTests {
       let api = try API()
       var stopped: Job?
       try await Systemd.disturbing {
-        try await Shell.must("systemctl stop joblet-persist.service && systemctl mask --runtime joblet-persist.service")
+        // Masked first: between a stop and the mask the next connection would start it again, and a unit that is masked while it
+        // starts is never told ready.
+        try await Shell.must("systemctl mask --runtime joblet-persist.service && systemctl stop joblet-persist.service")
         // A little more than the ring holds, and less than the pipe takes on top.
         let job = try await api.sh("sleep 9.47114; head -c 1080000 /dev/zero | tr '\\0' 'x' | fold -w 999; exit 0")
         let group = try await group("9.47114")
