@@ -45,21 +45,19 @@ extension Reply {
 
 /// JSON as replies carry it: keys sorted, slashes plain, one newline at the end for people with curl.
 enum JSONText {
-  static func encode(_ value: some Encodable) -> ByteBuffer {
-    var buffer = encodeFragment(value)
+  static func encode(_ value: some Encodable) -> ByteBuffer { line(encodeFragment(value)) }
+  static func encode(_ record: JobRecord) -> ByteBuffer { line(encodeFragment(record)) }
+
+  private static func line(_ fragment: ByteBuffer) -> ByteBuffer {
+    var buffer = fragment
     buffer.writeStaticString("\n")
     return buffer
   }
 
-  static func encode(_ record: JobRecord) -> ByteBuffer {
-    var buffer = encodeFragment(record)
-    buffer.writeStaticString("\n")
-    return buffer
-  }
+  // Without the newline, to stand inside other JSON.
 
   static func encodeFragment(_ record: JobRecord) -> ByteBuffer { ByteBuffer(bytes: record.json()) }
 
-  /// Without the newline, to stand inside other JSON.
   static func encodeFragment(_ value: some Encodable) -> ByteBuffer {
     let encoder = JSONEncoder()
     encoder.outputFormatting = [.sortedKeys, .withoutEscapingSlashes]
