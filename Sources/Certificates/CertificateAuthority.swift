@@ -106,7 +106,12 @@ public struct CertificateAuthority: Sendable {
   }
 
   /// Whether this authority signed a certificate.
+  func signed(_ leaf: Certificate) -> Bool { certificate.signed(leaf) }
+}
+
+extension Certificate {
+  /// Whether this CA certificate's key signed another one.
   func signed(_ leaf: Certificate) -> Bool {
-    leaf.issuer == certificate.subject && certificate.publicKey.isValidSignature(leaf.signature, for: leaf)
+    leaf.issuer == subject && publicKey.isValidSignature(leaf.signature, for: leaf)
   }
 }

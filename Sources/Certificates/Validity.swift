@@ -6,8 +6,9 @@ public struct Validity: Sendable {
   public var authority: TimeInterval = 10 * 365 * 86_400
   /// A server's or client's lifetime: two years, never beyond the CA's own.
   public var leaf: TimeInterval = 2 * 365 * 86_400
-  /// A certificate with less than this left is made anew by the next `init`.
-  public var renewBefore: TimeInterval = 30 * 86_400
+  /// A certificate with less than this left is made anew by the next `init`. The gateway warns in the last 30 days: so only if
+  /// that did not happen for two weeks.
+  public var renewBefore: TimeInterval = 45 * 86_400
   /// Certificates start a little in the past, for clients whose clock is behind.
   public var backdate: TimeInterval = 3600
 

@@ -15,8 +15,9 @@ struct Init: ParsableCommand {
   static let configuration = CommandConfiguration(
     abstract: "Makes the CA, the server's certificate and a client certificate for each role.",
     discussion: """
-      What is there and good stays; running it again changes nothing. A certificate that ends within 30 days, or a server
-      certificate whose names changed, is made anew and signed by the same CA.
+      What is there and good stays; running it again changes nothing. A certificate that ends within 45 days, or a server
+      certificate whose names changed, is made anew and signed by the same CA. Where ca.key is not on the node, as in a
+      fleet, nothing is signed: what is to be renewed is told, and what there is stays.
 
       JOBLET_SERVER_ADDRESS and JOBLET_SERVER_PORT (else the configuration's server.address and server.port) are where
       clients reach the gateway; JOBLET_ADDITIONAL_NAMES adds host names and IP addresses, with commas between them, to
@@ -32,6 +33,11 @@ struct Init: ParsableCommand {
   @Option(help: "Where rnx-config.yml and rnx-config-<role>.yml are written.") var clientDir = "/opt/joblet/config"
   @Flag(help: "Write PEM into the configuration, not file names. The server's key is then in the configuration.")
   var embed = false
+  @Option(
+    help: ArgumentHelp(
+      "Make this file if a certificate or the configuration changes: the gateway then has to be reloaded.",
+      valueName: "file"))
+  var changed: String?
   @Flag(help: "Make everything anew, the CA too. Every client then needs its new file.") var force = false
 
   func run() throws {
@@ -45,7 +51,12 @@ struct Init: ParsableCommand {
       clientAddress: ClientConfigFile.address(loaded.server.address, port: loaded.server.port))
     setup.embeds = embed
     setup.renewsAll = force
-    for line in try setup.run() { print(line) }
+    setup.changedPath = changed
+    let report = try setup.run()
+    for line in report.lines { print(line) }
+    // sd-daemon(3): so the journal knows it for a warning.
+    let mark = environment["JOURNAL_STREAM"] == nil ? "warning: " : "<4>"
+    for warning in report.warnings { print("\(mark)\(warning)") }
   }
 }
 
@@ -55,22 +66,6 @@ struct Show: ParsableCommand {
 
   func run() throws {
     for line in try Overview(directory: dir).lines() { print(line) }
-  }
-}
-
-struct Revoke: ParsableCommand {
-  static let configuration = CommandConfiguration(
-    abstract: "Takes client certificates out of use: writes the list that security.crl names.",
-    discussion: """
-      Say security.crl: DIR/revoked.pem in the configuration, and systemctl reload joblet each time: the gateway then answers
-      these clients with 401, on open connections too, and ends their streams. What was revoked is kept in DIR/revoked.
-      """)
-  @Argument(help: "Certificates in PEM, or client files of rnx.") var files: [String] = []
-  @Option(help: "Where the CA is.") var dir = "/opt/joblet/certs"
-
-  func run() throws {
-    let texts = try files.map { file in (file, try String(contentsOf: URL(filePath: file), encoding: .utf8)) }
-    for line in try Revocation(directory: dir).revoke(texts) { print(line) }
   }
 }
 

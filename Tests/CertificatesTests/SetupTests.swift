@@ -37,6 +37,10 @@ import Testing
     }
 
     func setup(names: String = "", _ change: (inout Setup) -> Void = { _ in }) throws -> [String] {
+      try report(names: names, change).lines
+    }
+
+    func report(names: String = "", _ change: (inout Setup) -> Void = { _ in }) throws -> SetupReport {
       var setup = Setup(
         directory: "\(path)/certs", clientDirectory: "\(path)/client", configPath: "\(path)/joblet-config.yml",
         names: try ServerNames(additional: names), clientAddress: "127.0.0.1:50051")
@@ -155,14 +159,61 @@ import Testing
     #expect(before.keys.filter { before[$0] == after[$0] } == ["joblet-config.yml"])
   }
 
-  @Test func `a CA without its key stops the run, and nothing is overwritten`() throws {
+  @Test func `a node without the CA's key keeps what it has, and says what has to be made elsewhere`() throws {
     let folder = try Folder()
     _ = try folder.setup()
     try folder.remove("certs/ca.key")
+    // Clients' keys are for clients.
+    for part in ["reader.crt", "reader.key"] { try folder.remove("certs/\(part)") }
+    try folder.remove("client/rnx-config-reader.yml")
     let before = try folder.all()
-    let error = #expect(throws: CertificateFailure.self) { try folder.setup() }
-    #expect(error?.description.contains("ca.key") == true && error?.description.contains("--force") == true)
-    #expect(try folder.all() == before)
+    let changed = "\(folder.path)/changed"
+    let report = try folder.report { $0.changedPath = changed }
+    #expect(report.warnings.isEmpty && report.lines.contains { $0.contains("ca.key is not on this node") })
+    let later = try folder.report(names: "new.example.com") {
+      $0.now = Date() + 700 * 86_400
+      $0.changedPath = changed
+    }
+    #expect(later.warnings.count == 4 && later.warnings.allSatisfy { $0.contains("was to end on") })
+    #expect(later.warnings.first?.contains("server.crt") == true && later.warnings.first?.contains("ca.key") == true)
+    #expect(try folder.all() == before && !FileManager.default.fileExists(atPath: changed))
+    // With what has ended nobody can connect.
+    let ended = #expect(throws: CertificateFailure.self) { try folder.setup { $0.now = Date() + 731 * 86_400 } }
+    #expect(ended?.description.contains("ca.key") == true && ended?.description.contains("--force") == true)
+    try folder.remove("certs/server.key")
+    #expect(throws: CertificateFailure.self) { try folder.setup() }
+    var left = before
+    left["certs/server.key"] = nil
+    #expect(try folder.all() == left)
+  }
+
+  @Test func `what the gateway has to read is noted before it is there, and only that`() throws {
+    let folder = try Folder()
+    let begun = Date()
+    func isNoted(day: Double) throws -> Bool {
+      _ = try folder.setup {
+        $0.changedPath = "\(folder.path)/changed"
+        $0.now = begun + day * 86_400
+      }
+      guard FileManager.default.fileExists(atPath: "\(folder.path)/changed") else { return false }
+      try folder.remove("changed")
+      return true
+    }
+    #expect(try isNoted(day: 0))
+    #expect(try !isNoted(day: 0))
+    // 45 days before their end and not before.
+    #expect(try !isNoted(day: 684))
+    #expect(try isNoted(day: 686))
+    #expect(try !isNoted(day: 686))
+    try folder.remove("client/rnx-config.yml")
+    #expect(try !isNoted(day: 686))
+    try folder.write("joblet-config.yml", "version: \"3.0\"\n")
+    #expect(try isNoted(day: 686))
+    // A run that is cut short has noted what it was about to do.
+    try FileManager.default.removeItem(atPath: "\(folder.path)/certs/server.crt")
+    let changed = "\(folder.path)/none/changed"
+    #expect(throws: CertificateFailure.self) { try folder.setup { $0.changedPath = changed } }
+    #expect(!FileManager.default.fileExists(atPath: "\(folder.path)/certs/server.crt"))
   }
 
   @Test func `a missing or linked configuration`() throws {

@@ -79,6 +79,18 @@ struct InstallTests {
       ])
   }
 
+  @Test func `every unit is put in place, and goes again`() {
+    let lines = run(
+      #"""
+      install here
+      ls "$project/units" | grep -vE '[.](sysusers|tmpfiles)$' | sort >/run/ours
+      ls /usr/local/lib/systemd/system | sort | cmp - /run/ours && echo same
+      "$project/contrib/install" --uninstall >/run/out 2>&1 && echo gone
+      ls /usr/local/lib/systemd/system | wc -l
+      """#)
+    #expect(lines == ["here: ok stop joblet.service restart joblet.service", "same", "gone", "0"])
+  }
+
   @Test func `programs of another machine can be put below a folder, without man pages`() {
     let lines = run(
       #"""

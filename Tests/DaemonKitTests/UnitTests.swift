@@ -61,6 +61,37 @@ import Testing
     }
   }
 
+  @Test func `certificates are renewed daily, with the rights they are made with`() throws {
+    let timer = try unit("joblet-certs.timer")
+    for line in [
+      "Unit=joblet-certs-renew.service", "OnCalendar=daily", "RandomizedDelaySec=6h", "Persistent=yes",
+      "WantedBy=timers.target",
+    ] {
+      #expect(timer.contains("\n\(line)\n"), "\(line)")
+    }
+    func settings(_ name: String) throws -> Set<Substring> {
+      Set(try unit(name).split(separator: "\n").filter { !$0.hasPrefix("#") && !$0.hasPrefix("[") })
+    }
+    let made = try settings("joblet-certs.service")
+    let renewed = try settings("joblet-certs-renew.service")
+    // A timer starts nothing that is active.
+    #expect(
+      made.subtracting(renewed) == [
+        "Description=Joblet certificates", "Before=joblet-api.service", "RemainAfterExit=yes",
+        "ExecStart=/opt/joblet/bin/joblet-certs init",
+      ])
+    let note = "%t/joblet-certs/changed"
+    let own = renewed.subtracting(made)
+    #expect(own.contains("ExecStart=/opt/joblet/bin/joblet-certs init --changed \(note)"))
+    #expect(own.contains("RuntimeDirectory=joblet-certs") && own.contains("RuntimeDirectoryPreserve=yes"))
+    // The gateway reads them if there is something to read, and what says so goes after that.
+    let reload = try #require(own.first { $0.hasPrefix("ExecStopPost=") })
+    #expect(
+      reload.hasSuffix(
+        "'test -e \(note) || exit 0; systemctl try-reload-or-restart joblet-api.service; rm \(note)'"))
+    #expect(reload.hasPrefix("ExecStopPost=+/bin/sh -ec "))
+  }
+
   @Test func `the worker's unit sets nothing that jobs inherit`() throws {
     let settings = try unit("joblet-exec.service").split(separator: "\n").filter { !$0.hasPrefix("#") }
     let harmful = [

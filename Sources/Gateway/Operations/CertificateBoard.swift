@@ -51,7 +51,8 @@ package final class CertificateBoard: Sendable {
   package init() {}
 
   private static let remedy =
-    "run 'systemctl restart joblet-certs', or install another, and 'systemctl reload joblet-api'"
+    "'systemctl start joblet-certs-renew' renews it, or its journal says why not; "
+    + "after installing another, 'systemctl reload joblet-api'"
 
   package func replace(with facts: [CertificateFacts]) {
     state.withLock { state in
