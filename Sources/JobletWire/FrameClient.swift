@@ -14,6 +14,11 @@ public enum FrameClient {
     do {
       return try await ClientBootstrap(group: MultiThreadedEventLoopGroup.singleton)
         .channelOption(.autoRead, value: false)
+        // As it comes, a connection keeps what four reads of 64 KiB were read into, as long as it is open.
+        .channelOption(.maxMessagesPerRead, value: 1)
+        .channelOption(
+          .recvAllocator, value: AdaptiveRecvByteBufferAllocator(minimum: 512, initial: 2048, maximum: 32 << 10)
+        )
         .connectTimeout(.nanoseconds(timeout.components.seconds * 1_000_000_000))
         .connect(unixDomainSocketPath: path) { channel in
           FrameConnection.wrap(channel, maxPayload: maxPayload)

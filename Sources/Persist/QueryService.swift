@@ -14,6 +14,10 @@ struct QueryService: Sendable {
   let house: Housekeeping
   let logger: Logger
 
+  /// A frame of lines ends with the one that reaches so many bytes. Whoever passes lines on to a client that does not read holds
+  /// a frame and what it made of it, and buffers grow by doubling: what becomes of a frame is to fit 64 KiB.
+  fileprivate static let frameSize = 40 << 10
+
   /// How long a query waits until a line is applied that its asker was told is written.
   private static let throughWait: Duration = .seconds(5)
 
@@ -212,7 +216,7 @@ extension Intake {
       let applied = appliedSeq(query.job, .lines)
       var bounded = query
       if let applied { bounded.through = min(query.through ?? .max, applied) }
-      let scanner = try LogScanner(bounded, open: pages(of: query.job))
+      let scanner = try LogScanner(bounded, batchSize: QueryService.frameSize, open: pages(of: query.job))
       // A job that nobody writes needs no such end; one that came to life meanwhile does.
       if applied != nil || appliedSeq(query.job, .lines) == nil { return scanner }
     }

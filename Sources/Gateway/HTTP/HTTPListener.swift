@@ -57,9 +57,10 @@ struct HTTPListener: Sendable {
       let info = ConnectionInfo(version: .http1, peer: nil, remote: remoteName(channel.remoteAddress))
       return try setUpHTTP1(channel, info, LoopLedger.Connection())
     }
-    // As it comes, a connection keeps room for the largest batch it ever encrypted.
+    // As it comes, a connection keeps room for the largest batch it ever encrypted; at least it has room for a whole record
+    // (32 KiB), of which an answer uses a small part.
     var buffers = NIOSSLServerHandler.Configuration()
-    buffers.maximumPreservedOutboundBufferCapacity = 64 << 10
+    buffers.maximumPreservedOutboundBufferCapacity = 8 << 10
     try pipeline.addHandler(NIOSSLServerHandler(context: tls.context, configuration: buffers))
     try pipeline.addHandler(
       HandshakeGuard(limit: .nanoseconds(timeouts.handshake.nanoseconds), metrics: metrics, log: refusals))
