@@ -23,6 +23,31 @@ import Testing
     try await bench.close()
   }
 
+  /// Who passes an answer on to a client that does not read holds a frame of it.
+  @Test func aFrameEndsWithTheLineThatFillsIt() async throws {
+    let bench = try Bench()
+    let writer = try bench.writer()
+    let output = Output(seed: 29, chunks: 1000)
+    try writer.send(job, output.chunks)
+    try writer.awaitAck(.log, job, output.last)
+    let connection = try await bench.query()
+    try await connection.send(Frame(FrameHeader(.queryLogs), json: LogQuery(job: job, throughSeq: output.last)))
+    var lines: [UInt8] = []
+    var frames = 0
+    while true {
+      let frame = try await connection.reply()
+      if frame.header.type == .done { break }
+      let bytes = Array(frame.payload.readableBytesView)
+      let beforeTheLast = bytes.dropLast().lastIndex(of: 0x0A).map { $0 + 1 } ?? 0
+      #expect(beforeTheLast < 40 << 10)
+      lines += bytes
+      frames += 1
+    }
+    #expect(lines == output.all && frames > 1)
+    await connection.close()
+    try await bench.close()
+  }
+
   @Test func queriesSeeMembersAndMemoryAsOne() async throws {
     let bench = try Bench()
     let writer = try bench.writer()
