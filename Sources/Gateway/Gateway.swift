@@ -306,13 +306,17 @@ public struct Gateway: Service {
   }
 
   private var apiDispatcher: Dispatcher {
-    Dispatcher(router: Router(Gateway.table(parts).routes), metrics: parts.metrics, audit: audit, logger: logger)
+    Dispatcher(
+      router: Router(Gateway.table(parts).routes), metrics: parts.metrics, maxBody: Int(configuration.server.maxBody),
+      audit: audit, logger: logger)
   }
 
   private var healthDispatcher: Dispatcher {
     let routes = HealthRoutes(
       readiness: parts.readiness, metrics: parts.metrics, view: parts.view, persistWatch: parts.persistWatch,
       exec: parts.exec, certificates: parts.certificates)
-    return Dispatcher(router: Router(routes.routes), metrics: GatewayMetrics(), audit: nil, logger: logger)
+    return Dispatcher(
+      router: Router(routes.routes), metrics: GatewayMetrics(), maxBody: Int(configuration.server.maxBody), audit: nil,
+      logger: logger)
   }
 }

@@ -62,6 +62,36 @@ import Testing
     }
   }
 
+  /// `server.max_body` holds where a route would take more, where it takes nothing, and where no length is announced.
+  @Test func noBodyIsLongerThanTheNodeAllows() async throws {
+    try await Fixture.run { configuration, _ in
+      configuration.server.maxBody = 1024
+    } _: { f in
+      func body(_ length: Int) -> String {
+        let json = #"{"command":"sh"}"#
+        return json + String(repeating: " ", count: length - json.utf8.count)
+      }
+      let job: JobRecord = try await f.call("POST", "/v1/jobs", body(1024)).decode()
+      for (method, path) in [
+        ("POST", "/v1/jobs"), ("POST", "/v1/jobs/\(job.id)/stop"), ("POST", "/v1/jobs/\(job.id)/pause"),
+      ] {
+        let answer = try await f.call(method, path, body(1025))
+        #expect(answer.status == 413 && answer.header("content-type") == "application/problem+json", "\(path)")
+        #expect(answer.problem?.type == "urn:joblet:problem:too-large")
+        #expect(answer.problem?.detail == "the body is larger than 1024 bytes, which is server.max_body")
+      }
+      let head =
+        "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Type: application/json\r\nTransfer-Encoding: chunked\r\n\r\n"
+      let reply = try await RawClient.exchange(f, [head + "401\r\n" + body(1025) + "\r\n0\r\n\r\n"]) {
+        $0.contains("server.max_body")
+      }
+      #expect(reply.hasPrefix("HTTP/1.1 413 ") && reply.contains("server.max_body"), "\(reply)")
+      #expect(await f.exec.requests.count == 1)
+      #expect(await f.exec.stops.isEmpty)
+      #expect(await f.exec.pauses.isEmpty)
+    }
+  }
+
   @Test(arguments: [
     "GARBAGE\r\n\r\n", "GET  HTTP/1.1\r\n\r\n", "GET / HTTP/9.9\r\n\r\n",
     "POST /v1/jobs HTTP/1.1\r\nHost: x\r\nContent-Length: 5\r\nTransfer-Encoding: chunked\r\n\r\n0\r\n\r\nGET / HTTP/1.1\r\n\r\n",

@@ -66,7 +66,7 @@ paths:
         - {$ref: "#/components/parameters/Prefer"}
       requestBody:
         required: true
-        description: At most 2 MiB.
+        description: At most 2 MiB, or `server.max_body` where that is less.
         content:
           application/json:
             schema: {$ref: "#/components/schemas/JobRequest"}

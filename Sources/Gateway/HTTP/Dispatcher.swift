@@ -8,6 +8,8 @@ import NIOCore
 struct Dispatcher: RequestResponder {
   let router: Router
   let metrics: GatewayMetrics
+  /// `server.max_body`: the longest body of any request, in bytes.
+  let maxBody: Int
   /// Nil on the health listener.
   let audit: AuditLog?
   let logger: Logger
@@ -15,6 +17,7 @@ struct Dispatcher: RequestResponder {
   func respond(to context: RequestContext, through writer: ResponseWriter) async {
     let started = ContinuousClock.now
     var call = Call(context)
+    call.context.body.ceiling = maxBody
     do {
       var reply = try await answer(&call)
       call.target = reply.target ?? call.target
@@ -83,6 +86,10 @@ struct Dispatcher: RequestResponder {
       }
       call.context.mediaType = mediaType
     }
+    // Of routes that take none as well: nobody is to go on sending what nobody will read.
+    if let length = request.headerFields[.contentLength].flatMap({ Int($0) }), length > maxBody {
+      throw BodyProblem.tooLarge(maxBody)
+    }
     if route.takesBody { try checkContentType(request) }
     call.context.audit = audit(ahead: call)
     return try await route.handler(call.context)
@@ -130,7 +137,8 @@ struct Dispatcher: RequestResponder {
     case let error as Problem: problem = error
     case let error as ValidationError: problem = Problem(error)
     case BodyProblem.tooLarge(let limit):
-      problem = Problem(.tooLarge, "the body is larger than \(limit) bytes, which is the limit here")
+      let source = limit == maxBody ? "server.max_body" : "the limit here"
+      problem = Problem(.tooLarge, "the body is larger than \(limit) bytes, which is \(source)")
     case BodyProblem.crowded:
       problem = Problem(
         .unavailable, "too many unfinished bodies are being received at once; send fewer at a time", retryAfter: 1)

@@ -81,10 +81,13 @@ struct RequestBody: Sendable {
   let handler: NIOLoopBound<ExchangeHandler>
   let loop: any EventLoop
   let exchange: UInt64
+  /// `server.max_body`, whatever the route would take.
+  var ceiling = Int.max
 
   /// The whole body.
-  /// - Throws: ``Problem`` `too-large` beyond `limit` bytes, by `Content-Length` before one is read.
+  /// - Throws: ``Problem`` `too-large` beyond `limit` bytes or the ceiling, by `Content-Length` before one is read.
   func collect(limit: Int) async throws -> ByteBuffer {
+    let limit = min(limit, ceiling)
     let promise = loop.makePromise(of: ByteBuffer.self)
     loop.execute { handler.value.collectBody(exchange: exchange, limit: limit, promise: promise) }
     return try await promise.futureResult.get()
