@@ -163,11 +163,16 @@ public struct OutputState: Codable, Hashable, Sendable {
   public var oldest: UInt64?
   /// The last `seq` acknowledged by persist, with `behind`: pass it as the query's `through_seq`.
   public var acknowledged: UInt64?
+  /// The last `seq` there is, with `more` and no lines: so that whoever wants the newest lines need not look through the others.
+  public var last: UInt64?
   /// With `ended`.
   public var record: JobRecord?
 
-  public init(_ state: State, oldest: UInt64? = nil, acknowledged: UInt64? = nil, record: JobRecord? = nil) {
+  public init(
+    _ state: State, oldest: UInt64? = nil, acknowledged: UInt64? = nil, last: UInt64? = nil, record: JobRecord? = nil
+  ) {
     self.state = state
+    self.last = last
     self.oldest = oldest
     self.acknowledged = acknowledged
     self.record = record

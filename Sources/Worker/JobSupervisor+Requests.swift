@@ -248,7 +248,9 @@ extension JobSupervisor {
       }
       if job.record.status.isEnded { return .answer(OutputState(.ended, record: job.record)) }
       let rest = deadline - .now
-      guard rest > .zero, !Task.isCancelled else { return .answer(OutputState(.more)) }
+      guard rest > .zero, !Task.isCancelled else {
+        return .answer(OutputState(.more, last: job.facts.fault == nil ? job.feed.consumer?.seenSeq : nil))
+      }
       job.lastPull = .now
       await waitForNews(of: job, .lines, atMost: rest)
     }

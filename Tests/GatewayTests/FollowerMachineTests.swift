@@ -148,6 +148,18 @@ import Testing
     }
   }
 
+  @Test func aTailThatWasCountedOffIsLive() {
+    var machine = Self.machine(tail: 3)
+    machine.located()
+    #expect(machine.action == .live(wait: true))
+    // The ring begins behind the tail's first line: what is missing is stored, all of it wanted.
+    machine.live(OutputState(.behind, oldest: 16, acknowledged: 20), position: 12, seen: 12, hadRecords: false)
+    #expect(machine.action == .history(through: 15, throughSeq: 15, tail: nil))
+    machine.historyFailed(Problem(.unavailable, "away"))
+    machine.paused()
+    #expect(machine.action == .live(wait: true))
+  }
+
   @Test func aTailIsMeasuredAgainAfterAFailure() {
     var machine = Self.machine(tail: 3)
     machine.liveFailed()

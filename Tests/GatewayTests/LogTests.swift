@@ -161,6 +161,25 @@ import Testing
     }
   }
 
+  @Test func aFollowedTailIsCountedOffAndNotLookedFor() async throws {
+    try await Fixture.run { f in
+      let job = try await f.runJob()
+      let line = String(repeating: "x", count: 1023) + "\n"
+      for _ in 1...300 { await f.exec.write(job.id, line) }
+      let path = "/v1/jobs/\(job.id)/logs?follow=true"
+      var new = EventReader(try await f.open(path + "&tail=0&filter=x"))
+      try await f.until("it follows") { await f.exec.isHolding(after: 300) }
+      #expect(await f.exec.bytesSent == 0)
+      var last = EventReader(try await f.open(path + "&tail=2"))
+      #expect(try await last.next()?.id == "299")
+      #expect(try await last.next()?.id == "300")
+      #expect(await f.exec.bytesSent == 2 * line.utf8.count)
+      await f.exec.write(job.id, "x\n")
+      #expect(try await new.next()?.id == "301")
+      #expect(try await last.next()?.id == "301")
+    }
+  }
+
   @Test func withoutFollowARunningJobGivesWhatThereIsNow() async throws {
     try await Fixture.run { f in
       let job = try await f.runJob()

@@ -386,6 +386,9 @@ private let cgroupFiles = ["cpu.stat": "usage_usec 1000000\n", "memory.current":
     #expect(none == "" && state.state == .behind && state.acknowledged == nil)
     let oldest = try #require(state.oldest)
     #expect(oldest > last - 140 && oldest <= last + 1)
+    // Who wants the newest lines asks behind all of them, and is told where that is.
+    let (nothing, end) = try await output(supervisor, node.job, after: .max / 2, wait: 0)
+    #expect(nothing == "" && end.state == .more && end.last == last)
     if oldest <= last {
       let (text, _) = try await output(supervisor, node.job, after: oldest - 1)
       #expect(text == String(repeating: line + "\n", count: Int(last - oldest + 1)))

@@ -142,14 +142,7 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
 
   private mutating func live(wait: Bool) async throws {
     let position = formatter.position
-    let answer: Output
-    do {
-      answer = try await ask(after: position, wait: wait)
-    } catch let error where !(error is CancellationError) {
-      await exec.close()
-      try Task.checkCancellation()
-      return machine.liveFailed()
-    }
+    guard let answer = try await pull(after: position, wait: wait) else { return }
     var seen = position
     for frame in answer.frames {
       guard let (last, time) = Formatter.span(frame) else { continue }
@@ -168,38 +161,47 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     _ body: (borrowing Formatter, Frame, UInt64) -> Void
   ) async throws -> (last: UInt64, oldest: UInt64?, acknowledged: UInt64?, isKnown: Bool)? {
     var (position, oldest, acknowledged) = (formatter.position, UInt64?.none, UInt64?.none)
-    do {
-      while true {
-        let answer = try await ask(after: position, wait: false)
-        let before = position
-        for frame in answer.frames {
-          guard let (last, time) = Formatter.span(frame) else { continue }
-          if time > begun { return (position, oldest, acknowledged, true) }
-          body(formatter, frame, before)
-          position = max(position, last)
-        }
-        switch answer.state.state {
-        case .more: if position == before { return (position, oldest, acknowledged, true) }
-        case .behind:
-          guard let first = answer.state.oldest, first > position + 1 else {
-            return (position, oldest, acknowledged, true)
-          }
-          (oldest, acknowledged, position) = (first, answer.state.acknowledged, first - 1)
-        case .ended: return (position, oldest, acknowledged, true)
-        case .unknown: return (position, oldest, acknowledged, false)
-        }
+    while let answer = try await pull(after: position, wait: false) {
+      let before = position
+      for frame in answer.frames {
+        guard let (last, time) = Formatter.span(frame) else { continue }
+        if time > begun { return (position, oldest, acknowledged, true) }
+        body(formatter, frame, before)
+        position = max(position, last)
       }
-    } catch let error where !(error is CancellationError) {
-      await exec.close()
-      try Task.checkCancellation()
-      machine.liveFailed()
-      return nil
+      switch answer.state.state {
+      case .more: if position == before { return (position, oldest, acknowledged, true) }
+      case .behind:
+        guard let first = answer.state.oldest, first > position + 1 else {
+          return (position, oldest, acknowledged, true)
+        }
+        (oldest, acknowledged, position) = (first, answer.state.acknowledged, first - 1)
+      case .ended: return (position, oldest, acknowledged, true)
+      case .unknown: return (position, oldest, acknowledged, false)
+      }
     }
+    return nil
+  }
+
+  /// A place no job's records come to: whoever asks for those behind it is told how far they go.
+  private static var beyond: UInt64 { .max / 2 }
+
+  /// True if the last so many records can be counted off: each of them is wanted, and what the ring has lost of them is stored.
+  private var isTailCountable: Bool {
+    guard isFollowing, Formatter.isCountedByRecord, let tail = follower.parameters.tail else { return false }
+    return tail == 0 || !follower.parameters.isSelective && follower.source.directory.persist != nil
   }
 
   /// Looks where the last records begin, and keeps their numbers only.
   private mutating func measure() async throws {
     let wanted = follower.parameters.tail ?? 0
+    if isTailCountable {
+      guard let answer = try await pull(after: Self.beyond, wait: false) else { return }
+      if let last = answer.last {
+        formatter.jump(to: last - min(last, UInt64(wanted)))
+        return machine.located()
+      }
+    }
     var matches: [UInt64] = []
     let found = try await scan { formatter, frame, before in
       formatter.matches(live: frame) { seq in if seq > before { matches.append(seq) } }
@@ -212,6 +214,10 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   }
 
   private mutating func survey() async throws {
+    if Formatter.isCountedByRecord {
+      guard let answer = try await pull(after: Self.beyond, wait: false) else { return }
+      if let last = answer.last { return machine.surveyed(last: last, isKnown: true) }
+    }
     guard let found = try await scan({ _, _, _ in }) else { return }
     machine.surveyed(last: found.last, isKnown: found.isKnown)
   }
@@ -308,9 +314,27 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   struct Output: Sendable {
     var frames: [Frame]
     var state: OutputState
+
+    /// The last number there is, from an answer without records; nil if exec does not say.
+    var last: UInt64? {
+      guard frames.isEmpty else { return nil }
+      return state.state == .ended ? state.record?.lastSeq : state.last
+    }
   }
 
-  /// One pull.
+  /// One pull; nil if exec could not be asked, which the machine was told.
+  private mutating func pull(after: UInt64, wait: Bool) async throws -> Output? {
+    do {
+      return try await ask(after: after, wait: wait)
+    } catch let error where !(error is CancellationError) {
+      await exec.close()
+      try Task.checkCancellation()
+      machine.liveFailed()
+      return nil
+    }
+  }
+
+  /// One request and its answer.
   private func ask(after: UInt64, wait: Bool) async throws -> Output {
     let idle = ContinuousClock.now - lastWrite
     // Back in time for the next heartbeat.

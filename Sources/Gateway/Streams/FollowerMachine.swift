@@ -28,9 +28,9 @@ public struct FollowerMachine: Sendable {
   }
 
   public enum Action: Hashable, Sendable {
-    /// Look through the ring, without sending, for where the last `tail` records begin.
+    /// Find where the last `tail` records begin, without sending: by their number, or looking through the ring.
     case measure
-    /// Look through the ring, without sending, for the last number.
+    /// Find the last number, without sending.
     case survey
     /// Ask exec for records after the position; `wait` if it may hold the request until there are some.
     case live(wait: Bool)
@@ -109,7 +109,13 @@ public struct FollowerMachine: Sendable {
     return nil
   }
 
-  /// The ring was looked through.
+  /// The last number is known, and the last `tail` records could be counted off from it: the position is where they begin.
+  public mutating func located() {
+    isSearching = false
+    action = live
+  }
+
+  /// It is known how far the records go.
   /// - Parameters:
   ///   - last: the last number it has, 0 for none.
   ///   - isKnown: false if exec does not know the job.

@@ -9,6 +9,8 @@ protocol StreamParameters: Sendable {
   /// True if only the store can choose the records: the gateway then passes on its answers and takes exec's word only for
   /// how far the records go.
   var needsStore: Bool { get }
+  /// True if which records come depends on more than their number.
+  var isSelective: Bool { get }
 }
 
 /// The query parameters that logs and metrics have in common.

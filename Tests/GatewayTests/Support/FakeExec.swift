@@ -296,7 +296,7 @@ actor FakeExec {
     bytesSent += sent
     if sent > 0 { return try await state(OutputState(.more), connection) }
     if job.record.status.isEnded { return try await state(OutputState(.ended, record: job.record), connection) }
-    return mayWait ? false : try await state(OutputState(.more), connection)
+    return mayWait ? false : try await state(OutputState(.more, last: job.nextSeq - 1), connection)
   }
 
   private func answerMetrics(
