@@ -252,6 +252,37 @@ struct Seeded {
       ).split(separator: "\n").count == 1)
   }
 
+  /// A reply is made in pieces, for an empty line is a hundred times as long as an event: together they are what it would be in one.
+  @Test(arguments: StreamFormat.allCases, ["", "1"])
+  func aChunkIsTakenInPieces(_ format: StreamFormat, _ filter: String) {
+    let lines = (1...2000).map { $0 % 3 == 0 ? "" : "\($0)" }
+    let chunks = [
+      Self.chunk(1, lines[..<1500].map { $0 + "\n" }.joined()), Self.chunk(1501, "1 and no newline"),
+      Self.chunk(1502, lines[1500...].map { $0 + "\n" }.joined()),
+    ]
+    let whole = Self.format(format, { $0.filter = filter.isEmpty ? nil : filter }, chunks)
+    for room in [1, 500, 4096] {
+      var parameters = LogParameters()
+      parameters.filter = filter.isEmpty ? nil : filter
+      var formatter = LogFormatter(format, parameters)
+      var text = ""
+      for (info, payload) in chunks {
+        var isTaken = false
+        while !isTaken {
+          isTaken = formatter.append(live: info, payload: payload, upTo: room)
+          let piece = String(buffer: formatter.out)
+          // One line may go beyond it.
+          #expect(piece.utf8.count < room + 200)
+          #expect(isTaken || !piece.isEmpty, "it goes on")
+          guard isTaken || !piece.isEmpty else { return }
+          text += piece
+          formatter.out = ByteBuffer()
+        }
+      }
+      #expect(text == whole, "room for \(room)")
+    }
+  }
+
   @Test func whatIsMissingBetweenChunksIsSaid() {
     #expect(
       Self.format(.ndjson, [Self.chunk(1, "a\n"), Self.chunk(5, "b\n")], after: 0).contains(

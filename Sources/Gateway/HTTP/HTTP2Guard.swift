@@ -4,7 +4,8 @@ import NIOHTTP2
 /// Ends HTTP/2 connections that the library's own manager would leave open: it asks a peer to go (GOAWAY) and waits for an
 /// answer, so one that never answers would keep its place for ever.
 ///
-/// - a peer that sends nothing at all, not even answers to PING, is gone or deaf;
+/// - a peer that sends nothing at all, not even answers to PING, is gone or deaf, unless it still takes what is queued for it: a
+///   PING's answer waits behind that, and on a slow line for minutes (``SendQueue``);
 /// - a connection without a stream is closed when it is idle for too long, whatever bytes drip in: half a preface, a head that
 ///   never ends;
 /// - one that broke the protocol or floods (RST_STREAM, CONTINUATION, control frames: RFC 9113, section 10.5) was told GOAWAY,
@@ -59,8 +60,19 @@ final class HTTP2Guard: ChannelInboundHandler {
 
   private func look(_ context: ChannelHandlerContext) {
     let now = NIODeadline.now()
-    let isIdle = openStreams == 0 && now - lastStream > limits.idle
-    guard isIdle || now - lastByte > limits.silence else { return }
+    if openStreams == 0, now - lastStream > limits.idle { return close(context) }
+    guard now - lastByte > limits.silence else { return }
+    guard let queue = SendQueue.of(context.channel) else { return close(context) }
+    let bound = NIOLoopBound((self, context), eventLoop: context.eventLoop)
+    let silence = limits.silence
+    queue.whenComplete { queue in
+      let (me, context) = bound.value
+      if case .success(let queue) = queue, queue.isMoving(within: silence) { return }
+      me.close(context)
+    }
+  }
+
+  private func close(_ context: ChannelHandlerContext) {
     timer?.cancel()
     context.close(promise: nil)
   }

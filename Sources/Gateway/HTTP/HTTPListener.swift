@@ -158,6 +158,8 @@ struct HTTPListener: Sendable {
 
   private static let pingInterval = TimeAmount.seconds(60)
   private static let pingTimeout = TimeAmount.seconds(20)
+  /// The library asks a peer to go whose answer is late, be it on its way through a slow line; the guard looks closer.
+  private static let libraryTimeout = TimeAmount.hours(24)
   /// A peer that was asked to go has so long to answer, or as long as it may be idle.
   private static let grace = TimeAmount.seconds(10)
 
@@ -168,7 +170,7 @@ struct HTTPListener: Sendable {
       eventLoop: channel.eventLoop,
       configuration: .init(
         maxIdleTime: idle, maxAge: nil, maxGraceTime: .nanoseconds(timeouts.drain.nanoseconds),
-        keepalive: .init(pingInterval: HTTPListener.pingInterval, ackTimeout: HTTPListener.pingTimeout)))
+        keepalive: .init(pingInterval: HTTPListener.pingInterval, ackTimeout: HTTPListener.libraryTimeout)))
     let watch = HTTP2Guard(
       .init(
         silence: HTTPListener.pingInterval + HTTPListener.pingTimeout + HTTPListener.grace,

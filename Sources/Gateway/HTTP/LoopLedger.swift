@@ -4,7 +4,7 @@ import Synchronization
 
 /// What clients may make the gateway hold in memory, in bytes.
 public struct ClientBounds: Sendable {
-  /// Of replies that stand still because their clients don't read, on all connections.
+  /// Of replies that stand still because their clients don't read, on all connections. Twice as much may be on its way.
   public var unsent = 64 << 20
   /// Of such replies on one connection.
   public var unsentPerConnection = 8 << 20
@@ -31,7 +31,8 @@ public struct ClientBounds: Sendable {
 /// thousand connections. It is used on its loop alone, so it needs no lock.
 ///
 /// A reply is dropped only where a bound is passed, and then the one that has stood still for longest: whoever reads keeps
-/// being served, and a follower comes again by `Last-Event-ID` and loses nothing.
+/// being served, and a follower comes again by `Last-Event-ID` and loses nothing. It has some time to leave, for that many
+/// clients may be quick; but at twice the bound nobody waits for that time to be over.
 final class LoopLedger {
   /// One connection's part: shared by its streams.
   final class Connection {
@@ -55,6 +56,7 @@ final class LoopLedger {
   private var unsent = 0
   private var bodies = 0
   private var timer: Scheduled<Void>?
+  private var isRelieving = false
   private let patience: TimeAmount
 
   fileprivate init(_ bounds: ClientBounds, _ loop: any EventLoop, metrics: GatewayMetrics?) {
@@ -73,6 +75,14 @@ final class LoopLedger {
     unsent += bytes
     connection.unsent += bytes
     scheduleLook()
+    guard unsent > 2 * bounds.unsent, !isRelieving else { return }
+    // Not from within somebody's write.
+    isRelieving = true
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.execute {
+      bound.value.isRelieving = false
+      bound.value.relieve(after: .zero)
+    }
   }
 
   /// It has left, or nobody waits for it any more.
@@ -90,17 +100,23 @@ final class LoopLedger {
 
   private func look() {
     timer = nil
+    relieve(after: patience)
+    if !stalled.isEmpty { scheduleLook() }
+  }
+
+  /// Drops replies that have stood still for so long, until the bounds are kept.
+  private func relieve(after patience: TimeAmount) {
     let now = NIODeadline.now()
     let connectionBound = bounds.unsentPerConnection
-    if unsent > bounds.unsent || stalled.values.contains(where: { $0.connection.unsent > connectionBound }) {
-      let longest = stalled.values.filter { now - $0.since >= patience }.sorted { $0.since < $1.since }
-      for entry in longest where unsent > bounds.unsent || entry.connection.unsent > connectionBound {
-        leaves(entry.handler)
-        metrics?.replyDropped()
-        entry.handler.drop()
-      }
+    guard unsent > bounds.unsent || stalled.values.contains(where: { $0.connection.unsent > connectionBound }) else {
+      return
     }
-    if !stalled.isEmpty { scheduleLook() }
+    let longest = stalled.values.filter { now - $0.since >= patience }.sorted { $0.since < $1.since }
+    for entry in longest where unsent > bounds.unsent || entry.connection.unsent > connectionBound {
+      leaves(entry.handler)
+      metrics?.replyDropped()
+      entry.handler.drop()
+    }
   }
 
   // MARK: Bodies

@@ -44,8 +44,9 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
     frame.header.chunk.map { ($0.lastSeq, $0.timestamp) }
   }
 
-  mutating func append(live frame: Frame) {
-    if let chunk = frame.header.chunk { append(live: chunk, payload: frame.payload) }
+  mutating func append(live frame: Frame, upTo most: Int) -> Bool {
+    guard let chunk = frame.header.chunk else { return true }
+    return append(live: chunk, payload: frame.payload, upTo: most)
   }
 
   mutating func append(stored frame: Frame) { append(stored: frame.payload) }
@@ -67,43 +68,63 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
     return try Frame(FrameHeader(.queryLogs, job: job), json: query)
   }
 
+  /// What stands around a line in JSON and as an event: from `event: log` to the last newline.
+  private static let frameBytes = 120
+
   /// A chunk as it stands in the ring.
-  public mutating func append(live info: LogChunkInfo, payload: ByteBuffer) {
-    guard info.lastSeq > position else { return }
+  /// - Parameter most: once ``out`` has about as many bytes, the rest of the chunk's lines is left.
+  /// - Returns: true if none was left.
+  @discardableResult
+  public mutating func append(live info: LogChunkInfo, payload: ByteBuffer, upTo most: Int = .max) -> Bool {
+    guard info.lastSeq > position else { return true }
     reportGap(ledger.gap(before: info.firstSeq))
-    defer { ledger.pass(info.lastSeq) }
-    guard isWanted(info) else { return }
-    payload.withUnsafeReadableBytes { bytes in
-      if format == .text {
-        appendText(info, bytes)
-      } else {
+    var next: UInt64?
+    if isWanted(info) {
+      next = payload.withUnsafeReadableBytes { bytes in
+        if format == .text { return appendText(info, bytes, upTo: most) }
         // Only while it is used: one kept for each of a thousand followers would be most of the gateway's memory.
-        var encoder = LogLineEncoder(capacity: bytes.count * 2 + 1024)
-        encode(info, bytes, &encoder)
+        let room = max(0, most - out.readableBytes)
+        var encoder = LogLineEncoder(capacity: min(bytes.count * 2, room) + 1024)
+        let next = encode(info, bytes, &encoder, room: room)
         frame(encoder)
+        return next
       }
     }
+    ledger.pass(next.map { $0 - 1 } ?? info.lastSeq)
+    return next == nil
   }
 
+  /// - Returns: the first line that was left for want of room.
   private mutating func encode(
-    _ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer, _ encoder: inout LogLineEncoder
-  ) {
+    _ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer, _ encoder: inout LogLineEncoder, room: Int
+  ) -> UInt64? {
     let filter = filter
     let most = ledger.remaining
     var left = most
-    encoder.append(info, payload: bytes, after: position) { _, line in
-      guard left > 0, LogFormatter.contains(line, filter) else { return false }
+    var room = room
+    var next: UInt64?
+    encoder.append(info, payload: bytes, after: position) { seq, line in
+      guard left > 0, next == nil, LogFormatter.contains(line, filter) else { return false }
+      guard room > 0 else {
+        next = seq
+        return false
+      }
+      room -= line.count + LogFormatter.frameBytes
       left -= 1
       return true
     }
     ledger.spend(most - left)
+    return next
   }
 
-  private mutating func appendText(_ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer) {
-    if info.firstSeq > position, filter.isEmpty, ledger.remaining > Int(info.count) {
+  private mutating func appendText(
+    _ info: LogChunkInfo, _ bytes: UnsafeRawBufferPointer, upTo most: Int
+  ) -> UInt64? {
+    let hasRoom = bytes.count <= most - out.readableBytes
+    if hasRoom, info.firstSeq > position, filter.isEmpty, ledger.remaining > Int(info.count) {
       out.writeBytes(bytes)
       ledger.spend(Int(info.count))
-      return
+      return nil
     }
     var seq = info.firstSeq
     var rest = bytes
@@ -112,12 +133,14 @@ public struct LogFormatter: ~Copyable, RecordFormatter {
       let length = newline.map { $0 + 1 } ?? rest.count
       let line = UnsafeRawBufferPointer(rebasing: rest[..<(newline ?? length)])
       if seq > position, LogFormatter.contains(line, filter) {
+        if out.readableBytes >= most { return seq }
         out.writeBytes(UnsafeRawBufferPointer(rebasing: rest[..<length]))
         ledger.spend()
       }
       seq += 1
       rest = UnsafeRawBufferPointer(rebasing: rest[length...])
     }
+    return nil
   }
 
   /// JSON lines as persist answers them: chosen by its query already.

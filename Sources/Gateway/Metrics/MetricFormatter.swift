@@ -44,10 +44,12 @@ struct MetricFormatter: ~Copyable, RecordFormatter {
     return (header.seq + UInt64(header.count) - 1, header.timestamp)
   }
 
-  mutating func append(live frame: Frame) {
+  /// Samples are JSON already, and grow little.
+  mutating func append(live frame: Frame, upTo most: Int) -> Bool {
     append(frame.payload)
     // What was not wanted of it is done with, too.
     if let (last, _) = MetricFormatter.span(frame) { ledger.pass(last) }
+    return true
   }
 
   mutating func append(stored frame: Frame) { append(frame.payload) }

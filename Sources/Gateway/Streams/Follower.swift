@@ -49,8 +49,14 @@ struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
 
 /// Bounds of a follower's batches and waits.
 private enum Bounds {
-  /// A batch of live output: a thousand lines of 64 bytes.
+  /// A batch of live output, as exec hands it out: a thousand lines of 64 bytes.
   static let batchBytes = 64 << 10
+  /// The first batch, and one for a client that is slow to take them: what a thousand streams that nobody reads cost is this.
+  static let smallBatch = 8 << 10
+  /// How much longer than a batch what is made of it may be: as JSON lines and events, an empty line is a hundred times its length.
+  static let growth = 4
+  /// A batch that left sooner was taken at once.
+  static let promptness: Duration = .milliseconds(100)
   static let pause: Duration = .seconds(1)
   /// A store that has said nothing for so long, and answers no ping either, is given up.
   static let silence: Duration = .seconds(60)
@@ -68,6 +74,8 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   /// Who doesn't follow gets what was written until now: a job that writes faster than its reader reads has no end.
   let begun = Timestamp.now()
   var lastCheck = ContinuousClock.now
+  /// How much is asked of exec at a time: as much as the client takes.
+  var batch = Bounds.smallBatch
   let exec = Held()
   let persist = Held()
 
@@ -142,15 +150,20 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
 
   private mutating func live(wait: Bool) async throws {
     let position = formatter.position
-    guard let answer = try await pull(after: position, wait: wait) else { return }
+    guard let answer = try await pull(after: position, wait: wait, most: batch) else { return }
     var seen = position
+    var state = answer.state
+    let room = formatter.out.readableBytes + Bounds.growth * batch
     for frame in answer.frames {
       guard let (last, time) = Formatter.span(frame) else { continue }
       if !isFollowing, time > begun { return machine.limitReached() }
       seen = max(seen, last)
-      if !follower.parameters.needsStore { formatter.append(live: frame) }
+      guard !follower.parameters.needsStore, !formatter.append(live: frame, upTo: room) else { continue }
+      // The rest is asked for again when this has left: to keep it meanwhile would cost more than to read it twice.
+      state = OutputState(.more)
+      break
     }
-    machine.live(answer.state, position: formatter.position, seen: seen, hadRecords: seen > position)
+    machine.live(state, position: formatter.position, seen: seen, hadRecords: seen > position)
   }
 
   /// Goes through the ring from the position on without sending anything.
@@ -240,7 +253,7 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
           await persist.close()
           return machine.limitReached()
         }
-        if formatter.out.readableBytes >= Bounds.batchBytes { try await flush() }
+        if formatter.out.readableBytes >= min(Bounds.batchBytes, Bounds.growth * batch) { try await flush() }
       }
       if let through { formatter.advance(to: through) }
       machine.historyRead()
@@ -323,9 +336,9 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   }
 
   /// One pull; nil if exec could not be asked, which the machine was told.
-  private mutating func pull(after: UInt64, wait: Bool) async throws -> Output? {
+  private mutating func pull(after: UInt64, wait: Bool, most: Int = Bounds.batchBytes) async throws -> Output? {
     do {
-      return try await ask(after: after, wait: wait)
+      return try await ask(after: after, wait: wait, most: most)
     } catch let error where !(error is CancellationError) {
       await exec.close()
       try Task.checkCancellation()
@@ -335,12 +348,12 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   }
 
   /// One request and its answer.
-  private func ask(after: UInt64, wait: Bool) async throws -> Output {
+  private func ask(after: UInt64, wait: Bool, most: Int) async throws -> Output {
     let idle = ContinuousClock.now - lastWrite
     // Back in time for the next heartbeat.
     let hold = wait ? max(.milliseconds(1), heartbeat - idle) : .zero
     let request = OutputRequest(
-      job: job, after: after, maxBytes: Bounds.batchBytes, waitMilliseconds: hold.milliseconds)
+      job: job, after: after, maxBytes: most, waitMilliseconds: hold.milliseconds)
     let pool = follower.source.exec
     let connection = try await exec.connection { try await pool.connect() }
     let frame = try Frame(FrameHeader(Formatter.pull, job: job), json: request)
@@ -368,6 +381,7 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     // Handed over, not kept: once it is encrypted, that is all a client that does not read costs.
     let bytes = formatter.out
     formatter.out = ByteBuffer()
+    let (handedOver, count) = (ContinuousClock.now, bytes.readableBytes)
     do {
       try await stream.write(consume bytes) {
         exec.letGo()
@@ -377,6 +391,11 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
       throw ClientLeft()
     }
     lastWrite = .now
+    if lastWrite - handedOver > Bounds.promptness {
+      batch = max(batch / 2, Bounds.smallBatch)
+    } else if count >= batch {
+      batch = min(batch * 2, Bounds.batchBytes)
+    }
   }
 
   /// Keeps a silent stream alive, and looks whether its client may still have it.

@@ -28,7 +28,10 @@ protocol RecordFormatter: ~Copyable, SendableMetatype {
 
   /// The last number in a frame of exec's, and its time. Nil for one that makes no sense.
   static func span(_ frame: Frame) -> (last: UInt64, time: Timestamp)?
-  mutating func append(live frame: Frame)
+  /// Takes the records of exec's frame that come behind the position, until the reply has that many bytes; at least one, if it
+  /// had fewer before.
+  /// - Returns: true if it took them all; the position says how far it came.
+  mutating func append(live frame: Frame, upTo most: Int) -> Bool
   mutating func append(stored frame: Frame)
   /// Calls `body` with the numbers of a live frame's wanted records.
   func matches(live frame: Frame, _ body: (UInt64) -> Void)
