@@ -224,10 +224,14 @@ struct API {
 
   /// A follower in the background.
   func follow(_ id: String, query: String = "", headers: [String] = [], extra: [String] = []) throws -> Follower {
+    try stream("/v1/jobs/\(id)/logs?follow=true" + query, headers: headers, extra: extra)
+  }
+
+  /// Any stream of events, in the background.
+  func stream(_ path: String, headers: [String] = [], extra: [String] = []) throws -> Follower {
     var arguments = ["curl", "-sS", "-N", "--max-time", "600"] + (files?.arguments ?? []) + extra
     for header in ["Accept: text/event-stream"] + headers { arguments += ["-H", header] }
-    return Follower(
-      program: try RunningProgram(arguments + [Installed.api + "/v1/jobs/\(id)/logs?follow=true" + query]))
+    return Follower(program: try RunningProgram(arguments + [Installed.api + path]))
   }
 }
 
