@@ -72,19 +72,28 @@ public final class JobletClient: Sendable {
   ///
   /// With a key a lost reply is no reason to fail: the node knows the second request with it, so it is sent again, and there
   /// is one job.
-  /// - Parameter key: an `Idempotency-Key`, new for each job; nil sends none, and tries once.
+  /// - Parameters:
+  ///   - key: an `Idempotency-Key`, new for each job; nil sends none, and tries once.
+  ///   - noRoom: called when the node has no room for the job and it is tried again: at first, and not for each try.
   /// - Throws: ``JobletError/startUnknown(_:)`` where a try failed in such a way that there may be a job.
-  public func run(_ request: JobRequest, key: String? = nil) async throws -> JobRecord {
+  public func run(
+    _ request: JobRequest, key: String? = nil, noRoom: (JobletError.Refusal) async throws -> Void = { _ in }
+  ) async throws -> JobRecord {
     let body = Array(try JSONEncoder().encode(request))
     let headers: Headers = if let key { [("idempotency-key", key)] } else { [] }
     let start = ContinuousClock.now
     var retry = RunRetry()
+    var isTold = false
     while true {
       do {
         return try await call("POST", "/v1/jobs", body: body, headers: headers)
       } catch let error as JobletError {
         let pause = retry.pause(after: error, at: start.duration(to: .now))
         guard let pause, key != nil else { throw retry.mayHaveStarted ? .startUnknown(error) : error }
+        if case .refused(let refusal) = error, refusal.status == 429, !isTold {
+          isTold = true
+          try await noRoom(refusal)
+        }
         try await Task.sleep(for: pause)
       }
     }

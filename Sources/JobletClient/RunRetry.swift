@@ -8,19 +8,22 @@ package struct RunRetry: Sendable {
   package static let maxTries = 6
   /// So long after it said so first the node may still be answering an earlier try.
   package static let longestInUse: Duration = .seconds(60)
+  /// So long after it said so first the node may be without room for one more.
+  package static let longestFull: Duration = .seconds(60)
 
   /// Some try may have reached the node, and no answer since has said that it started nothing.
   package private(set) var mayHaveStarted = false
   private var failures = 0
   private var timeouts = 0
   private var inUseSince: Duration?
+  private var fullSince: Duration?
 
   package init() {}
 
   /// The pause before the next try; nil if there is none.
   ///
-  /// What the node said about the request stands; no answer at all, or that a part of it is away, may be better in a moment,
-  /// and 409 with `Retry-After` is said of the same request while it is still under way.
+  /// What the node said about the request stands; no answer at all, or that a part of it is away, may be better in a moment, 409
+  /// with `Retry-After` is said of the same request while it is still under way, and 429 with one while there is no room for it.
   /// - Parameter now: since the first try began.
   package mutating func pause(after error: JobletError, at now: Duration) -> Duration? {
     note(error)
@@ -28,6 +31,13 @@ package struct RunRetry: Sendable {
       let since = inUseSince ?? now
       inUseSince = since
       return now - since < RunRetry.longestInUse ? RunRetry.bounded(wish, atLeast: .milliseconds(250)) : nil
+    }
+    if case .refused(let refusal) = error, refusal.status == 429, let wish = refusal.retryAfter {
+      let since = fullSince ?? now
+      fullSince = since
+      // It started nothing, so nothing is lost by leaving: who is to come again later than that is told so at once.
+      let pause = RunRetry.bounded(wish, atLeast: .milliseconds(250))
+      return now - since + max(.seconds(wish), pause) <= RunRetry.longestFull ? pause : nil
     }
     failures += 1
     guard failures < RunRetry.maxTries else { return nil }

@@ -55,11 +55,13 @@ public struct JobRun: AsyncParsableCommand {
     let request = try job.request(words, environment: ProcessInfo.processInfo.environment)
     let connection = try Connection(self.connection)
     let waiting = try Interrupt(farewell: "whether the job was started is not known; 'rnx job list' shows it if it was")
+    let terminal = Terminal()
     let record = try await connection.call("the job can't be run") {
-      try await $0.run(request, key: UUID().uuidString)
+      try await $0.run(request, key: UUID().uuidString) { refusal in
+        try await terminal.warn(JobRun.noRoom(refusal))
+      }
     }
     waiting.restore()
-    let terminal = Terminal()
     guard follow else {
       try await terminal.print(self.connection.json ? JSONOutput.text(record) : "\(record.id)")
       return
@@ -79,6 +81,12 @@ public struct JobRun: AsyncParsableCommand {
       }
     }
     throw ExitCode(ExitCodes.code(for: end))
+  }
+
+  /// What is said once when the node has no room for a job and rnx waits for some.
+  package static func noRoom(_ refusal: JobletError.Refusal) -> String {
+    let why = refusal.detail.isEmpty ? refusal.title : refusal.detail
+    return "the node has no room for the job yet (\(why)); trying again for a minute"
   }
 
   /// Why a job ended, in the node's words if it has any. How it ended is known by now: that the node can't be asked for more

@@ -50,7 +50,9 @@ import Testing
     #expect(try pause(503, 1) == .seconds(1) && pause(409, 1) == .seconds(1))
     #expect(try pause(503, 0) == .milliseconds(250) && pause(409, 0) == .milliseconds(250))
     #expect(try pause(503, 3600) == .seconds(5) && pause(409, 3600) == .seconds(5))
-    #expect(try pause(503, nil) == nil && pause(409, nil) == nil && pause(422, 1) == nil && pause(429, 1) == nil)
+    #expect(try pause(429, 1) == .seconds(1) && pause(429, 0) == .milliseconds(250) && pause(429, 60) == .seconds(5))
+    #expect(try pause(429, 61) == nil)
+    #expect(try pause(503, nil) == nil && pause(409, nil) == nil && pause(422, 1) == nil && pause(429, nil) == nil)
     #expect(try Self.last([.badReply("")]) == nil)
   }
 
@@ -72,6 +74,34 @@ import Testing
     for second in 61...120 { #expect(retry.pause(after: Self.inUse, at: .seconds(second)) == .seconds(1)) }
     #expect(retry.pause(after: Self.inUse, at: .seconds(121)) == nil)
     #expect(retry.mayHaveStarted)
+  }
+
+  @Test func `room for one more is waited for by time, and what takes longer is not waited for`() {
+    var retry = RunRetry()
+    let full = JobletError.refused(.init(status: 429, kind: .tooManyJobs, retryAfter: 1))
+    for second in 0..<60 { #expect(retry.pause(after: full, at: .seconds(second)) == .seconds(1)) }
+    #expect(retry.pause(after: full, at: .seconds(60)) == nil)
+    #expect(!retry.mayHaveStarted)
+  }
+
+  @Test func `a job that there is no room for is posted again with its key, and that is said once`() async throws {
+    let server = TestServer { number, _, connection in
+      if number < 2 {
+        connection.reply(
+          "429 Too Many Requests", ["Content-Type: application/problem+json", "Retry-After: 0"],
+          "{\"type\":\"urn:joblet:problem:too-many-jobs\",\"detail\":\"8 jobs run and 9 wait\"}")
+      } else {
+        connection.reply(
+          "201 Created", ["Content-Type: application/json"], JobletClientTests.json(JobletClientTests.record()))
+      }
+    }
+    defer { server.stop() }
+    let client = try JobletClient(Endpoint(baseURL: server.url, credentials: TLSCredentials()))
+    var said: [String] = []
+    let record = try await client.run(JobRequest(command: "sh"), key: "k1") { said.append(JobRun.noRoom($0)) }
+    #expect(record.id == JobletClientTests.id)
+    #expect(server.requests.map { $0.headers["idempotency-key"] } == ["k1", "k1", "k1"])
+    #expect(said == ["the node has no room for the job yet (8 jobs run and 9 wait); trying again for a minute"])
   }
 
   static let outcomes: [([JobletError], Bool)] = [
