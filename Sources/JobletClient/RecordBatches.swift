@@ -23,6 +23,8 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
     private let request: any StreamRequest
     private var source = StreamSource()
     private var progress = StreamProgress()
+    /// When it was asked for first; nil before.
+    private var begun: ContinuousClock.Instant?
     private var isDone = false
     /// What ended the stream, behind the records that came before it.
     private var failure: JobletError?
@@ -41,9 +43,13 @@ public struct RecordBatches<Record: StreamedRecord>: AsyncSequence, Sendable {
           isDone = true
           throw failure
         }
-        let (client, job, request, progress) = (client, job, request, progress)
+        let (client, job, request, begun) = (client, job, request, begun)
+        var progress = progress
+        if begun == nil { self.begun = .now }
         let piece = try await source.next(isFollowed: request.follow) {
-          try await client.openStream(
+          // Now, not before the pause.
+          progress.age = begun?.duration(to: .now) ?? .zero
+          return try await client.openStream(
             "/v1/jobs/\(job)/\(request.path)\(request.query(progress))", lastID: progress.lastID.map { "\($0)" })
         }
         switch piece {
@@ -113,6 +119,10 @@ package struct StreamProgress: Sendable {
   private(set) var lastID: UInt64?
   /// How many came.
   private(set) var received = 0
+  /// Since it was asked for first; zero the first time.
+  package var age = Duration.zero
+
+  package init() {}
 
   mutating func isNew(_ number: UInt64?, isDescending: Bool) -> Bool {
     if let number {

@@ -15,12 +15,14 @@ package protocol StreamRequest: Sendable {
 }
 
 extension StreamRequest {
-  /// Adds the bounds of the time. Not the one where the stream began once it is resumed by an ID: what came is beyond it, and
-  /// by the node's clock `1h` (ago) is another moment by now, before which lines would be left out that have not come yet.
+  /// Adds the bounds of the time. Not the one where the stream began once it is resumed by an ID: what came is beyond it.
+  ///
+  /// `1h` (ago) is another moment by the time a stream is opened again. It is the node's clock that counts, so the moment of the
+  /// first time is named by how much longer ago it is now.
   func addBounds(to query: inout URLQuery, _ progress: StreamProgress) {
     let isResumed = progress.lastID != nil
-    if !isResumed || isReversed { query.add("since", since) }
-    if !isResumed || !isReversed { query.add("until", until) }
+    if !isResumed || isReversed { query.add("since", since.map { TimeText.sameMoment($0, after: progress.age) }) }
+    if !isResumed || !isReversed { query.add("until", until.map { TimeText.sameMoment($0, after: progress.age) }) }
   }
 }
 

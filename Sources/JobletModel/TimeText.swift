@@ -17,6 +17,16 @@ public enum TimeText {
     return overflow ? nil : Timestamp(nanoseconds: nanoseconds)
   }
 
+  /// The text that names now the moment that `text` named so long ago, for a clock that is somebody else's: `1h` five minutes
+  /// later is `65m`. What names a moment by itself, or none, stays as it is.
+  public static func sameMoment(_ text: String, after age: Duration) -> String {
+    guard age >= .milliseconds(1) else { return text }
+    // A number alone is a time of its own.
+    let ago = text == "now" ? .zero : text.utf8.allSatisfy(isDigit) ? nil : DurationText.parse(text)
+    guard let ago else { return text }
+    return DurationText.print(min(ago + age, DurationText.longest))
+  }
+
   private static func unixSeconds(_ text: some StringProtocol) -> Timestamp? {
     let parts = text.split(separator: ".", maxSplits: 1, omittingEmptySubsequences: false)
     guard let whole = parts.first, !whole.isEmpty, whole.utf8.allSatisfy(isDigit), let seconds = Int64(whole) else {

@@ -3,6 +3,9 @@ public enum DurationText {
   /// What the form is, for error messages.
   public static let allowed = "a whole number and a unit: 100ms, 30s, 5m, 24h, 7d"
 
+  /// A hundred years.
+  static let longest = Duration.milliseconds(3_155_760_000_000)
+
   /// Reads a duration; a bare `0` is zero. Nil for anything else, and for what overflows.
   public static func parse(_ text: some StringProtocol) -> Duration? {
     if text == "0" { return .zero }
@@ -18,7 +21,7 @@ public enum DurationText {
     default: return nil
     }
     let (total, overflow) = count.multipliedReportingOverflow(by: milliseconds)
-    guard !overflow, total <= 3_155_760_000_000 else { return nil }  // a hundred years
+    guard !overflow, .milliseconds(total) <= longest else { return nil }
     return .milliseconds(total)
   }
 

@@ -263,12 +263,29 @@ import Testing
     (request.since, request.until) = ("1h", "1m")
     let got = try await gather(try client(server).logs(Self.id, request))
     #expect(got.lines == ["9 stdout i", "8 stdout h", "7 stdout g"] && got.breaks == 1)
-    let path = "/v1/jobs/\(Self.id)/logs?since=1h"
-    #expect(
-      server.requests.map(\.target) == [
-        path + "&until=1m&order=desc&offset=2&limit=3", path + "&order=desc&limit=1",
-      ])
+    let path = "/v1/jobs/\(Self.id)/logs?since="
+    let targets = server.requests.map(\.target)
+    #expect(targets.first == path + "1h&until=1m&order=desc&offset=2&limit=3")
+    // The same moment, which is longer ago by now.
+    let again = try #require(targets.last?.split(separator: "&"))
+    let since = try #require(DurationText.parse(again[0].dropFirst(path.count)))
+    #expect(targets.count == 2 && targets[1].hasPrefix(path) && again.dropFirst() == ["order=desc", "limit=1"])
+    #expect(since > .seconds(3600) && since < .seconds(3720))
     #expect(server.requests.last?.headers["last-event-id"] == "8")
+  }
+
+  @Test func `a bound of the time stays where it was`() {
+    var progress = StreamProgress()
+    progress.age = .milliseconds(5000)
+    var request = LogRequest()
+    (request.since, request.until) = ("1h", "now")
+    #expect(request.query(progress) == "?since=3605s&until=5s")
+    (request.since, request.until) = ("1795309200", "2026-11-22T01:00:00Z")
+    #expect(request.query(progress) == "?since=1795309200&until=2026-11-22T01%3A00%3A00Z")
+    var metrics = MetricRequest()
+    (metrics.since, metrics.isReversed) = ("100ms", true)
+    #expect(metrics.query(progress) == "?since=5100ms&order=desc")
+    #expect(metrics.query(StreamProgress()) == "?since=100ms&order=desc")
   }
 
   @Test func `a problem in the middle of a stream comes behind the lines before it`() async throws {

@@ -205,6 +205,19 @@ import Testing
     #expect { try LogParameters(target, lastEventID: nil) } throws: { ($0 as? Problem)?.field == field }
   }
 
+  /// `since=10m` names a later moment when a client comes again: what it has not got yet must not fall before that.
+  @Test func theLastEventIDGoesBeforeTheTimeWhereTheAnswerBegan() throws {
+    let bounds = "?since=10m&until=now"
+    let up = try LogParameters(RequestTarget("/v1/jobs/x/logs" + bounds), lastEventID: "7")
+    #expect(up.after == 7 && up.since == nil && up.until != nil)
+    let down = try LogParameters(RequestTarget("/v1/jobs/x/logs\(bounds)&order=desc"), lastEventID: "7")
+    #expect(down.before == 7 && down.since != nil && down.until == nil)
+    let samples = try MetricParameters(RequestTarget("/v1/jobs/x/metrics" + bounds), lastEventID: "7")
+    #expect(samples.after == 7 && samples.since == nil && samples.until != nil)
+    let first = try LogParameters(RequestTarget("/v1/jobs/x/logs" + bounds), lastEventID: nil)
+    #expect(first.since != nil && first.until != nil && first.isSelective)
+  }
+
   @Test func aDrainTellsFollowersAndEndsInTime() async throws {
     try await Fixture.run { f in
       let job = try await f.runJob()

@@ -821,7 +821,7 @@ components:
     Since:
       name: since
       in: query
-      description: Only from this time on.
+      description: Only from this time on. Not heeded with a `Last-Event-ID`, behind which all that follows is wanted (nor is `until`, with `order=desc`).
       schema: {$ref: "#/components/schemas/TimeText"}
     Until:
       name: until

@@ -48,7 +48,7 @@ public struct LogParameters: Sendable, Hashable, StreamParameters {
     regex = try LogParameters.pattern("regex", query)
     tail = try query.number("tail", LogParameters.tailRange)
     if let seq = try StreamQuery.lastEventID(lastEventID) {
-      if order == .descending { before = seq } else { after = seq }
+      common.resume(at: seq, &after, &before, &since, &until)
       // The client has its tail already, and what was left out; it wants what comes behind.
       tail = nil
       offset = nil

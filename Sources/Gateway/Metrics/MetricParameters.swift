@@ -51,7 +51,7 @@ public struct MetricParameters: Sendable, Hashable, StreamParameters {
     }
     if follow, aggregate != nil { throw StreamQuery.notWithFollow("aggregate") }
     if let seq = try StreamQuery.lastEventID(lastEventID) {
-      if order == .descending { before = seq } else { after = seq }
+      common.resume(at: seq, &after, &before, &since, &until)
       offset = nil
     }
   }

@@ -44,6 +44,18 @@ struct StreamQuery {
     if let (name, _) = given.first(where: \.1) { throw StreamQuery.notWithFollow(name) }
   }
 
+  /// Goes on behind the last record that came (`Last-Event-ID`). The bound of the time where the answer began is passed, and it
+  /// must not leave out records that have not come yet: who comes again with the same `since=10m` names a later moment by it.
+  func resume(
+    at seq: UInt64, _ after: inout UInt64, _ before: inout UInt64, _ since: inout Timestamp?, _ until: inout Timestamp?
+  ) {
+    if order == .descending {
+      (before, until) = (seq, nil)
+    } else {
+      (after, since) = (seq, nil)
+    }
+  }
+
   static func notWithFollow(_ name: String) -> Problem {
     Problem(
       .invalidField, "\(name): can't be combined with follow=true, which goes on until the job has ended", field: name)
