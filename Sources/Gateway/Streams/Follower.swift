@@ -51,7 +51,7 @@ struct Follower<Formatter: RecordFormatter & ~Copyable>: Sendable {
 private enum Bounds {
   /// A batch of live output, as exec hands it out: a thousand lines of 64 bytes.
   static let batchBytes = 64 << 10
-  /// The first batch, and one for a client that is slow to take them: what a thousand streams that nobody reads cost is this.
+  /// The first batch, and one for a client that is slow to take them: a thousand streams that nobody reads hold one each.
   static let smallBatch = 8 << 10
   /// How much longer than a batch what is made of it may be: as JSON lines and events, an empty line is a hundred times its length.
   static let growth = 4
