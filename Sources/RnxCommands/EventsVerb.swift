@@ -33,10 +33,8 @@ public struct Events: AsyncParsableCommand {
   public init() {}
 
   public func run() async throws {
-    var filter = JobFilter()
-    filter.status = status
     var request = JobChangesRequest()
-    request.statuses = try filter.request().statuses
+    request.statuses = try JobFilter.statuses(status)
     (request.owner, request.name, request.labels, request.wantsSnapshot) = (owner, name, label, snapshot)
     let connection = try Connection(self.connection)
     for text in job { request.jobs.append(try await connection.resolve(text)) }

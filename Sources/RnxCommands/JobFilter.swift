@@ -18,18 +18,25 @@ public struct JobFilter: ParsableArguments {
 
   public init() {}
 
-  /// What the node is asked for.
-  /// - Throws: ``Failure`` naming the option that is wrong and what is allowed.
-  public func request() throws -> JobListRequest {
-    let statuses = try status.flatMap { $0.split(separator: ",", omittingEmptySubsequences: false) }.map { name in
+  /// The states that were named, each by itself or several with commas between them.
+  static func statuses(_ texts: [String]) throws(Failure) -> [JobStatus] {
+    var statuses: [JobStatus] = []
+    for name in texts.flatMap({ $0.split(separator: ",", omittingEmptySubsequences: false) }) {
       guard let known = JobStatus(rawValue: name.uppercased()) else {
         throw Failure(
           "--status '\(name.prefix(64))' is not right",
           why: "the states are \(JobStatus.allCases.map(\.rawValue).joined(separator: ", "))",
           next: "choose one of them")
       }
-      return known
+      statuses.append(known)
     }
+    return statuses
+  }
+
+  /// What the node is asked for.
+  /// - Throws: ``Failure`` naming the option that is wrong and what is allowed.
+  public func request() throws -> JobListRequest {
+    let statuses = try Self.statuses(status)
     // The node reads them, by its own clock; what it would refuse is told here, where the option's name is known.
     if let since { _ = try TimeOption.parse(since, option: "--since") }
     if let until { _ = try TimeOption.parse(until, option: "--until") }
