@@ -43,6 +43,7 @@ public struct Gateway: Service {
   /// What requests are answered from.
   private struct Parts: Sendable {
     let exec: FramePool
+    let pulls = SharedPulls()
     let persist: FramePool?
     let persistWatch: PersistWatch?
     let view = LiveView()
@@ -143,8 +144,8 @@ public struct Gateway: Service {
   private static func table(_ parts: Parts) -> RouteTable {
     let directory = JobDirectory(view: parts.view, persist: parts.persist)
     let source = StreamSource(
-      exec: parts.exec, directory: directory, persistWatch: parts.persistWatch, drain: parts.drain,
-      heartbeat: parts.heartbeat)
+      exec: parts.exec, pulls: parts.pulls, directory: directory, persistWatch: parts.persistWatch,
+      drain: parts.drain, heartbeat: parts.heartbeat)
     return RouteTable(
       jobs: JobRoutes(
         exec: parts.exec, persist: parts.persist, persistWatch: parts.persistWatch, view: parts.view,
@@ -165,6 +166,9 @@ public struct Gateway: Service {
 
   /// Requests that wait for a job's end.
   public var waitingRequests: Int { parts.view.waiters.count }
+
+  /// Followers that wait for the answer to what another has asked exec.
+  public var waitingFollowers: Int { parts.pulls.waiting }
 
   // MARK: Life
 

@@ -161,6 +161,30 @@ import Testing
     }
   }
 
+  @Test func followersThatHaveComeEquallyFarAreOneRequest() async throws {
+    try await Fixture.run(heartbeat: .seconds(60)) { f in
+      let job = try await f.runJob()
+      let path = "/v1/jobs/\(job.id)/logs?follow=true"
+      await f.exec.write(job.id, "1\n")
+      var followers: [EventReader] = []
+      for _ in 0..<8 { followers.append(EventReader(try await f.open(path))) }
+      for line in 1...12 {
+        for index in followers.indices { #expect(try await followers[index].next()?.id == "\(line)") }
+        // Each has asked for the next by now: one of exec, the others of that one.
+        try await f.until("they wait") { f.gateway.waitingFollowers == 7 }
+        try await f.until("one asks") { await f.exec.holders(after: UInt64(line)) == 1 }
+        await f.exec.write(job.id, "\(line + 1)\n")
+      }
+      // Those that leave, the one that asks among them, take nothing from the one that stays.
+      followers.removeFirst(7)
+      #expect(try await followers[0].next()?.id == "13")
+      try await f.until("it asks itself") { f.gateway.waitingFollowers == 0 }
+      await f.exec.write(job.id, "14\n")
+      await f.exec.end(job.id)
+      #expect(try await followers[0].all().map(\.name) == ["log", "end"])
+    }
+  }
+
   @Test func aFollowedTailIsCountedOffAndNotLookedFor() async throws {
     try await Fixture.run { f in
       let job = try await f.runJob()

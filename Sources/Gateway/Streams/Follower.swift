@@ -5,12 +5,35 @@ import NIOCore
 /// What a follower reads from, and when it speaks.
 struct StreamSource: Sendable {
   let exec: FramePool
+  let pulls: SharedPulls
   let directory: JobDirectory
   let persistWatch: PersistWatch?
   let drain: DrainSignal
   /// The longest silence on a stream.
   let heartbeat: Duration
 }
+
+/// What exec is asked for: the records after a number, as many as one batch has room for.
+struct Pull: Hashable, Sendable {
+  var type: FrameType
+  var job: JobID
+  var after: UInt64
+  var most: Int
+}
+
+/// exec's answer to a ``Pull``.
+struct PulledRecords: Sendable {
+  var frames: [Frame]
+  var state: OutputState
+
+  /// The last number there is, from an answer without records; nil if exec does not say.
+  var last: UInt64? {
+    guard frames.isEmpty else { return nil }
+    return state.state == .ended ? state.record?.lastSeq : state.last
+  }
+}
+
+typealias SharedPulls = SharedQuestions<Pull, PulledRecords>
 
 /// Reads one job's records for one client: does what ``FollowerMachine`` says. Pull, not push: the next batch is asked for
 /// when the last one has left, so a client that doesn't read costs one batch and no more.
@@ -57,6 +80,8 @@ private enum Bounds {
   static let growth = 4
   /// A batch that left sooner was taken at once.
   static let promptness: Duration = .milliseconds(100)
+  /// So many answers to others' questions one after the other, and a follower keeps no connection to exec.
+  static let othersAnswers = 8
   static let pause: Duration = .seconds(1)
   /// A store that has said nothing for so long, and answers no ping either, is given up.
   static let silence: Duration = .seconds(60)
@@ -76,6 +101,8 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   var lastCheck = ContinuousClock.now
   /// How much is asked of exec at a time: as much as the client takes.
   var batch = Bounds.smallBatch
+  /// Answers one after the other to questions that others had asked.
+  var othersAnswers = 0
   let exec = Held()
   let persist = Held()
 
@@ -324,19 +351,8 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
 
   // MARK: exec
 
-  struct Output: Sendable {
-    var frames: [Frame]
-    var state: OutputState
-
-    /// The last number there is, from an answer without records; nil if exec does not say.
-    var last: UInt64? {
-      guard frames.isEmpty else { return nil }
-      return state.state == .ended ? state.record?.lastSeq : state.last
-    }
-  }
-
   /// One pull; nil if exec could not be asked, which the machine was told.
-  private mutating func pull(after: UInt64, wait: Bool, most: Int = Bounds.batchBytes) async throws -> Output? {
+  private mutating func pull(after: UInt64, wait: Bool, most: Int = Bounds.batchBytes) async throws -> PulledRecords? {
     do {
       return try await ask(after: after, wait: wait, most: most)
     } catch let error where !(error is CancellationError) {
@@ -347,16 +363,31 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
     }
   }
 
-  /// One request and its answer.
-  private func ask(after: UInt64, wait: Bool, most: Int) async throws -> Output {
+  /// The records after a place, as exec has them or gets them; none if it is time for a heartbeat.
+  private mutating func ask(after: UInt64, wait: Bool, most: Int) async throws -> PulledRecords {
+    let pull = Pull(type: Formatter.pull, job: job, after: after, most: most)
+    guard wait else { return try await ask(pull, hold: .zero) }
     let idle = ContinuousClock.now - lastWrite
     // Back in time for the next heartbeat.
-    let hold = wait ? max(.milliseconds(1), heartbeat - idle) : .zero
+    let hold = max(.milliseconds(1), heartbeat - idle)
+    var isAsker = false
+    let answer = try await follower.source.pulls.answer(to: pull, within: hold) {
+      isAsker = true
+      return try await ask(pull, hold: hold)
+    }
+    othersAnswers = isAsker ? 0 : othersAnswers + 1
+    // Others ask: a connection of its own is no longer needed.
+    if othersAnswers == Bounds.othersAnswers { await exec.close() }
+    return answer ?? PulledRecords(frames: [], state: OutputState(.more))
+  }
+
+  /// One request to exec and its answer.
+  private func ask(_ pull: Pull, hold: Duration) async throws -> PulledRecords {
     let request = OutputRequest(
-      job: job, after: after, maxBytes: most, waitMilliseconds: hold.milliseconds)
+      job: pull.job, after: pull.after, maxBytes: pull.most, waitMilliseconds: hold.milliseconds)
     let pool = follower.source.exec
     let connection = try await exec.connection { try await pool.connect() }
-    let frame = try Frame(FrameHeader(Formatter.pull, job: job), json: request)
+    let frame = try Frame(FrameHeader(pull.type, job: pull.job), json: request)
     let carrier = Formatter.carrier
     return try await withDeadline(hold + .seconds(10), connection) {
       try await connection.send(frame)
@@ -365,7 +396,7 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
         let reply = try await connection.reply()
         switch reply.header.type {
         case carrier: frames.append(reply)
-        case .outputState: return Output(frames: frames, state: try reply.decode())
+        case .outputState: return PulledRecords(frames: frames, state: try reply.decode())
         default: throw FrameError.unexpected(reply.header.type)
         }
       }

@@ -41,6 +41,8 @@ actor FakeExec {
   private var holding: [Int: UInt64] = [:]
 
   func isHolding(after seq: UInt64) -> Bool { holding.values.contains(seq) }
+  /// How many requests wait for what comes after a line.
+  func holders(after seq: UInt64) -> Int { holding.values.count { $0 == seq } }
   /// Answer to the next run, instead of a job.
   var refusal: Problem?
 
