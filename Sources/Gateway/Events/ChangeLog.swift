@@ -92,16 +92,17 @@ package final class ChangeLog: Sendable {
       state.nextWaiter += 1
       return state.nextWaiter
     }
+    let deadline = NIODeadline.now() + .nanoseconds(max(limit, .zero).nanoseconds)
     // The loop's timer, which forgets it when it is cancelled.
-    let timer = MultiThreadedEventLoopGroup.singleton.any().scheduleTask(
-      in: .nanoseconds(max(limit, .zero).nanoseconds)
-    ) { [weak self] in self?.wake(id) }
+    let timer = MultiThreadedEventLoopGroup.singleton.any().scheduleTask(deadline: deadline) { [weak self] in
+      self?.wake(id)
+    }
     defer { timer.cancel() }
     await withTaskCancellationHandler {
       await withCheckedContinuation { continuation in
         let isOver = state.withLock { state in
-          // Looked at under the lock: a cancellation before this point finds no waiter to wake, one after it does.
-          if state.last > number || Task.isCancelled { return true }
+          // Looked at under the lock: a cancellation or a timer before this point finds no waiter to wake, one after it does.
+          if state.last > number || Task.isCancelled || NIODeadline.now() >= deadline { return true }
           state.waiters[id] = continuation
           return false
         }
