@@ -103,14 +103,14 @@ extension SystemTests {
         // Written before the answer left, so all are there.
         let written = try lines(file)
         try await expect(calls, mark, id, in: written.map(\.line))
-        #expect(try await Shell.must("stat -c '%U %a' \(file)") == "joblet-api 640")
+        #expect(try await Shell.must("stat -c '%U %a' \(file)") == "joblet-api 600")
         try await eventually("the journal has the same lines") {
           let journal = try await Systemd.journal("joblet-api.service", after: cursor)
           return written.allSatisfy { journal.contains("audit \($0.text)") }
         }
         try await expectRotation(file, mark, try #require(apis["reader"]))
         #expect(try await Shell.run("grep -lF '\(secret)' \(file) \(file).1").text == "")
-        let said = "journalctl --no-pager -a -o export --after-cursor='\(cursor)'"
+        let said = "journalctl --no-pager -a -o export --since='\(cursor)'"
         #expect(try await Shell.must("\(said) | grep -acF '\(secret)' || true") == "0")
         // Nothing is found where nothing is looked at.
         #expect(try await Shell.must("\(said) | grep -acF '\(mark)-run' || true") != "0")

@@ -134,7 +134,7 @@ extension SystemTests {
         #expect(said.contains("\(key) is not on this node"), "\(said)")
         try await eventually("it warns") {
           try await Shell.must(
-            "journalctl --no-pager -o cat -p warning -u \(Self.renewal) --after-cursor='\(cursor)'"
+            "journalctl --no-pager -o cat -p warning -u \(Self.renewal) --since='\(cursor)'"
           ).contains("\(Self.directory)/server.crt is to be made anew")
         }
         #expect(try await served() == Self.aged)

@@ -66,7 +66,7 @@ extension SystemTests {
       for (service, lines) in [("joblet-exec.service", 2), ("joblet-api.service", 1)] {
         try await eventually("the journal of \(service) has it") {
           let count = try await Shell.must(
-            "journalctl --no-pager -o verbose -u \(service) --after-cursor='\(cursor)' | grep -c '\(trace)' || true")
+            "journalctl --no-pager -o verbose -u \(service) --since='\(cursor)' | grep -c '\(trace)' || true")
           return Int(count.trimmingCharacters(in: .whitespacesAndNewlines)).map { $0 >= lines } ?? false
         }
       }

@@ -26,7 +26,7 @@ extension SystemTests {
           (Int(try await Systemd.property(service, "NRestarts")) ?? 0) > restarts
         }
         let exits = try await Shell.must(
-          "journalctl --no-pager -o cat _PID=1 UNIT=\(service) --after-cursor='\(cursor)' | grep -c 'code=exited, status=[1-9]'"
+          "journalctl --no-pager -o cat _PID=1 UNIT=\(service) --since='\(cursor)' | grep -c 'code=exited, status=[1-9]'"
         )
         #expect((Int(exits) ?? 0) >= 1, "\(service) did not exit non-zero")
       }

@@ -15,15 +15,18 @@ enum Systemd {
     try await property(unit, "ActiveState") == "active"
   }
 
-  /// The journal's newest cursor: what comes after it is what happened since.
+  /// Where the journal ends, for `--since`: what comes after it is what happened since. No cursor of journalctl's: where the entry it
+  /// names is not of the unit that is asked for, systemd 252 leaves out the unit's first one behind it.
   static func cursor() async throws -> String {
     let text = try await Shell.must(
-      "journalctl --no-pager -n 1 -o export --output-fields=MESSAGE | sed -n 's/^__CURSOR=//p'")
-    return text
+      "journalctl --no-pager -n 1 -o export --output-fields=MESSAGE | sed -n 's/^__REALTIME_TIMESTAMP=//p'")
+    let microseconds = (Int(text.trimmingCharacters(in: .whitespacesAndNewlines)) ?? 0) + 1
+    let fraction = String(microseconds % 1_000_000 + 1_000_000).dropFirst()
+    return "@\(microseconds / 1_000_000).\(fraction)"
   }
 
   static func journal(_ unit: String, after cursor: String) async throws -> String {
-    try await Shell.must("journalctl --no-pager -o cat -u \(unit) --after-cursor='\(cursor)'")
+    try await Shell.must("journalctl --no-pager -o cat -u \(unit) --since='\(cursor)'")
   }
 
   /// `/readyz` says whether the whole is ready.

@@ -109,7 +109,7 @@ private final class AuditFile: Sendable {
   deinit { _ = descriptor.withLock { close($0) } }
 
   private static func open(_ path: String) throws -> Int32 {
-    let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o640)
+    let descriptor = Glibc.open(path, O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC | O_NOFOLLOW, 0o600)
     guard descriptor >= 0 else {
       let reason = String(cString: strerror(errno))
       throw AuditLog.Unwritable(
