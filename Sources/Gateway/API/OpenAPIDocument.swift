@@ -440,7 +440,6 @@ paths:
                     {"seq":18,"ts":"2026-11-21T20:15:55.523456789Z","stream":"stderr","partial":true,"line":"Password: "}
                     {"seq":19,"ts":"2026-11-21T20:15:56.123456789Z","stream":"stdout","b64":"//79"}
             text/event-stream:
-              schema: {type: string}
               x-joblet-events:
                 log: {$ref: "#/components/schemas/LogLine"}
                 gap: {$ref: "#/components/schemas/Gap"}
@@ -540,7 +539,6 @@ paths:
                   value: |
                     {"ts":"2026-11-21T20:15:00.000000000Z","aggregate":"avg","samples":12,"cpu_percent":55.35,"memory_bytes":7340032}
             text/event-stream:
-              schema: {type: string}
               x-joblet-events:
                 metrics: {$ref: "#/components/schemas/MetricSample"}
                 gap: {$ref: "#/components/schemas/Gap"}
@@ -625,7 +623,6 @@ paths:
             X-Request-Id: {$ref: "#/components/headers/RequestId"}
           content:
             text/event-stream:
-              schema: {type: string}
               x-joblet-events:
                 job: {$ref: "#/components/schemas/JobRecord"}
                 deleted: {$ref: "#/components/schemas/JobDeleted"}
@@ -697,7 +694,6 @@ paths:
                   value:
                     {"address": "192.0.2.10:50051", "certificates": [{"days_left": 354, "name": "server", "not_after": "2027-11-11T20:00:00.000000000Z", "state": "valid", "subject": "CN=node-1"}], "cpu": {"busy_usec": 982000000, "count": 2, "idle_usec": 9120000000, "iowait_usec": 4100000, "model": "AMD EPYC 7571", "steal_usec": 0, "used_percent": 37.5}, "disks": [{"available_bytes": 31138512896, "device": "8:0", "holds": ["workspaces", "logs"], "inodes": 3276800, "inodes_available": 3100000, "path": "/opt/joblet/jobs", "read_bytes": 182739456, "read_ops": 4410, "total_bytes": 52521566208, "busy_usec": 5120000, "write_bytes": 926941184, "write_ops": 20113}], "gateway": {"connections": 3, "streams": 1}, "host": {"architecture": "x86_64", "booted_at": "2026-11-20T07:00:00.000000000Z", "hostname": "node-1", "kernel": "6.1.0-28-amd64", "os": "Debian GNU/Linux 12 (bookworm)"}, "jobs": {"by_status": {"COMPLETED": 12, "RUNNING": 2}, "cpu_usec": 64000000, "max_queued": 10000, "max_running": 4096, "memory_bytes": 73400320, "memory_limit_bytes": 7516192768, "pids": 9, "pids_limit": 16384, "queued": 0, "running": 2}, "load": {"fifteen_minutes": 0.21, "five_minutes": 0.3, "one_minute": 0.42}, "memory": {"available_bytes": 6912212992, "cached_bytes": 2147483648, "free_bytes": 4294967296, "swap_free_bytes": 0, "swap_total_bytes": 0, "total_bytes": 8331722752}, "network": [{"name": "eth0", "rx_bytes": 73400320, "rx_dropped": 0, "rx_errors": 0, "rx_packets": 91002, "tx_bytes": 9400320, "tx_dropped": 0, "tx_errors": 0, "tx_packets": 60113}], "node_id": "node-1", "pressure": {"cpu": {"some_avg10": 0.35, "some_avg60": 0.1, "some_total_usec": 4410000}, "io": {"full_avg10": 0.0, "full_avg60": 0.0, "full_total_usec": 91000, "some_avg10": 0.0, "some_avg60": 0.0, "some_total_usec": 120000}, "memory": {"full_avg10": 0.0, "full_avg60": 0.0, "full_total_usec": 0, "some_avg10": 0.0, "some_avg60": 0.0, "some_total_usec": 0}}, "ready": true, "services": {"exec": {"connected": true}, "persist": {"accepts_jobs": true, "backend": "local", "connected": true, "free_bytes": 31138512896, "oldest": "2026-11-20T07:10:00.000000000Z"}}, "time": "2026-11-21T20:15:55.123456789Z", "versions": {"api": "0.1.0", "exec": "0.1.0", "persist": "0.1.0"}}
             text/event-stream:
-              schema: {type: string}
               x-joblet-events:
                 node: {$ref: "#/components/schemas/NodeStatus"}
                 problem: {$ref: "#/components/schemas/Problem"}
