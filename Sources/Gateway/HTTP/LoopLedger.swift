@@ -75,14 +75,7 @@ final class LoopLedger {
     unsent += bytes
     connection.unsent += bytes
     scheduleLook()
-    guard unsent > 2 * bounds.unsent, !isRelieving else { return }
-    // Not from within somebody's write.
-    isRelieving = true
-    let bound = NIOLoopBound(self, eventLoop: loop)
-    loop.execute {
-      bound.value.isRelieving = false
-      bound.value.relieve(after: .zero)
-    }
+    scheduleRelief()
   }
 
   /// It has left, or nobody waits for it any more.
@@ -100,19 +93,31 @@ final class LoopLedger {
 
   private func look() {
     timer = nil
-    relieve(after: patience)
+    relieve(after: patience, times: 1)
     if !stalled.isEmpty { scheduleLook() }
   }
 
-  /// Drops replies that have stood still for so long, until the bounds are kept.
-  private func relieve(after patience: TimeAmount) {
-    let now = NIODeadline.now()
-    let connectionBound = bounds.unsentPerConnection
-    guard unsent > bounds.unsent || stalled.values.contains(where: { $0.connection.unsent > connectionBound }) else {
-      return
+  /// At twice the bound nobody has all the time, but a moment: a line that a thousand followers get at once is soon with those who
+  /// read.
+  private func scheduleRelief() {
+    guard unsent > 2 * bounds.unsent, !isRelieving else { return }
+    isRelieving = true
+    let moment = min(patience, .milliseconds(200))
+    let bound = NIOLoopBound(self, eventLoop: loop)
+    loop.scheduleTask(in: moment) {
+      bound.value.isRelieving = false
+      bound.value.relieve(after: moment, times: 2)
+      bound.value.scheduleRelief()
     }
-    let longest = stalled.values.filter { now - $0.since >= patience }.sorted { $0.since < $1.since }
-    for entry in longest where unsent > bounds.unsent || entry.connection.unsent > connectionBound {
+  }
+
+  /// Drops replies that have stood still for so long, the longest first, until not more than so many times the bounds is held.
+  private func relieve(after time: TimeAmount, times: Int) {
+    let now = NIODeadline.now()
+    let (most, mostOfOne) = (times * bounds.unsent, times * bounds.unsentPerConnection)
+    guard unsent > most || stalled.values.contains(where: { $0.connection.unsent > mostOfOne }) else { return }
+    let longest = stalled.values.filter { now - $0.since >= time }.sorted { $0.since < $1.since }
+    for entry in longest where unsent > most || entry.connection.unsent > mostOfOne {
       leaves(entry.handler)
       metrics?.replyDropped()
       entry.handler.drop()

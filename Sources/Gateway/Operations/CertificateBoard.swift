@@ -52,7 +52,7 @@ package final class CertificateBoard: Sendable {
 
   private static let remedy =
     "'systemctl start joblet-certs-renew' renews it, or its journal says why not; "
-    + "after installing another, 'systemctl reload joblet-api'"
+    + "'systemctl reload joblet-api' takes it, or the gateway's says why not"
 
   package func replace(with facts: [CertificateFacts]) {
     state.withLock { state in

@@ -177,7 +177,9 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
 
   private mutating func live(wait: Bool) async throws {
     let position = formatter.position
-    guard let answer = try await pull(after: position, wait: wait, most: batch) else { return }
+    // Of what is chosen from, little may leave, and nothing would make a small batch larger.
+    let most = follower.parameters.isSelective ? Bounds.batchBytes : batch
+    guard let answer = try await pull(after: position, wait: wait, most: most) else { return }
     var seen = position
     var state = answer.state
     let room = formatter.out.readableBytes + Bounds.growth * batch
@@ -367,13 +369,13 @@ private struct FollowerSession<Formatter: RecordFormatter & ~Copyable>: ~Copyabl
   private mutating func ask(after: UInt64, wait: Bool, most: Int) async throws -> PulledRecords {
     let pull = Pull(type: Formatter.pull, job: job, after: after, most: most)
     guard wait else { return try await ask(pull, hold: .zero) }
-    let idle = ContinuousClock.now - lastWrite
-    // Back in time for the next heartbeat.
-    let hold = max(.milliseconds(1), heartbeat - idle)
+    // Back in time for the next heartbeat, also if its own turn to ask comes only after a while.
+    let due = lastWrite + heartbeat
+    func hold() -> Duration { max(.milliseconds(1), due - .now) }
     var isAsker = false
-    let answer = try await follower.source.pulls.answer(to: pull, within: hold) {
+    let answer = try await follower.source.pulls.answer(to: pull, within: hold()) {
       isAsker = true
-      return try await ask(pull, hold: hold)
+      return try await ask(pull, hold: hold())
     }
     othersAnswers = isAsker ? 0 : othersAnswers + 1
     // Others ask: a connection of its own is no longer needed.
