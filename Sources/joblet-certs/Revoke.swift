@@ -14,6 +14,8 @@ struct Revoke: ParsableCommand {
 
   func run() throws {
     let texts = try files.map { file in (file, try String(contentsOf: URL(filePath: file), encoding: .utf8)) }
-    for line in try Revocation(directory: dir).revoke(texts) { print(line) }
+    let revocation = Revocation(directory: dir)
+    for line in try revocation.revoke(texts) { print(line) }
+    print("in force where security.crl names that list, after 'systemctl reload joblet-api', whose journal says so")
   }
 }

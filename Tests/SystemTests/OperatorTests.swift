@@ -128,6 +128,21 @@ extension SystemTests {
     }
 
     @Test(.timeLimit(.minutes(10)))
+    func `a wrong configuration is told to whoever restarts the node`() async throws {
+      try await Systemd.waitUntilReady()
+      try await Systemd.disturbing {
+        let cursor = try await Systemd.cursor()
+        try await Systemd.withConfiguration(appending: "bogus: 1\n") {
+          let restart = try await Shell.run("systemctl restart joblet.service 2>&1", within: .seconds(150))
+          #expect(restart.status == 1 && restart.text.contains("journalctl"), "\(restart)")
+          try await eventually("its journal says why") {
+            try await Systemd.journal("joblet.service", after: cursor).contains("bogus")
+          }
+        }
+      }
+    }
+
+    @Test(.timeLimit(.minutes(10)))
     func `a first connection starts a service`() async throws {
       try await Systemd.disturbing {
         try await Shell.must(

@@ -66,7 +66,7 @@ struct Dispatcher: RequestResponder {
     let route: Route
     switch router.match(request.method, segments) {
     case .none:
-      throw Problem(.notFound, "there is no path '/\(segments.joined(separator: "/").prefix(200))'; see /openapi.yaml")
+      throw Problem(.notFound, "there is no path '/\(segments.joined(separator: "/").prefix(200))'; \(router.overview)")
     case .otherMethods(let methods):
       if request.method == .options { return allowed(methods, &call) }
       call.allow = methods.joined(separator: ", ")

@@ -43,6 +43,12 @@ struct Router: Sendable {
   /// Every method that some path has.
   var methods: [String] { Set(routes.map(\.method) + ["HEAD", "OPTIONS"]).sorted() }
 
+  /// Where somebody who asked for a path that does not exist may look.
+  var overview: String {
+    routes.contains { $0.pattern == "/openapi.yaml" }
+      ? "see /openapi.yaml" : "there are: \(routes.map(\.pattern).joined(separator: ", "))"
+  }
+
   enum Match {
     case found(Route, parameter: String?)
     /// The path exists; these are its methods.
