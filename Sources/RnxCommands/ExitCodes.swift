@@ -7,6 +7,10 @@ public enum ExitCodes {
   public static let timedOut: Int32 = 124
   /// Ctrl-C, as a shell counts SIGINT.
   public static let interrupted: Int32 = 130
+  /// SIGTERM, as a shell counts it.
+  public static let terminated: Int32 = 143
+  /// Nobody reads the output any more: SIGPIPE, as a shell counts it.
+  public static let readerGone: Int32 = 141
 
   /// What a followed run exits with: as the job did, and as a shell would say it.
   public static func code(for end: JobEnd) -> Int32 {

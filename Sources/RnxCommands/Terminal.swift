@@ -1,3 +1,4 @@
+import ArgumentParser
 import Dispatch
 import Glibc
 
@@ -9,14 +10,23 @@ public struct Terminal: Sendable {
   public init() {}
 
   /// Writes to stdout (1) or stderr (2), whole.
-  /// - Throws: ``Failure`` if it can't be written; a reader that left (EPIPE) ends the process by SIGPIPE before that.
+  /// - Throws: ``Failure`` if it can't be written. A reader that left mostly ends the process by SIGPIPE before that; where
+  ///   whoever started us ignores or blocks that signal, it is an `ExitCode` that ends it quietly and as a shell counts it.
   public func write(_ bytes: [UInt8], to descriptor: CInt = STDOUT_FILENO) async throws {
     guard !bytes.isEmpty else { return }
     let code: CInt = await withCheckedContinuation { continuation in
       queue.async { continuation.resume(returning: Terminal.writeAll(bytes, descriptor)) }
     }
-    guard code == 0 else {
-      throw Failure(
+    if let error = Terminal.error(code) { throw error }
+  }
+
+  /// What an error number of write(2) means for a verb; nil for 0.
+  package static func error(_ code: CInt) -> (any Error)? {
+    switch code {
+    case 0: nil
+    case EPIPE: ExitCode(ExitCodes.readerGone)
+    default:
+      Failure(
         "the output can't be written", why: String(cString: strerror(code)),
         next: "look where the output goes: a full disk?")
     }

@@ -1,4 +1,6 @@
+import ArgumentParser
 import FoundationEssentials
+import Glibc
 import HTTPClient
 import JobletClient
 import JobletModel
@@ -69,6 +71,12 @@ import Testing
     let json =
       "{\"seq\":\(seq),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"stream\":\"\(stream.name)\"\(field),\"line\":\"\(text)\"}"
     return LogLine(json: Array(json.utf8))!
+  }
+
+  @Test func `a reader that left ends it quietly, a full disk does not`() {
+    #expect(Terminal.error(0) == nil)
+    #expect((Terminal.error(EPIPE) as? ExitCode)?.rawValue == 141)
+    #expect((Terminal.error(ENOSPC) as? Failure)?.why == "No space left on device")
   }
 
   @Test func `streams stay apart, in order, byte for byte`() {
