@@ -2,62 +2,100 @@ import Dispatch
 import Glibc
 import Synchronization
 
-/// Ctrl-C while a job is followed.
+/// Ctrl-C and SIGTERM while a job is followed.
 ///
-/// It acts from its own queue, so that it works however stuck the rest is. The first Ctrl-C may begin something, the stop of the
-/// job for instance, after which the following goes on; one more ends the process, as does the first where there is nothing to
-/// begin.
+/// It acts from its own queue, so that it works however stuck the rest is. What the signals do is ``InterruptMachine``'s to say.
 ///
 /// A handler of its own catches the signal and passes it on through a pipe. Dispatch's signal sources read signalfd(2), for
 /// which the signal has to be ignored; but the kernel drops an ignored signal that the main thread does not block, before any
 /// signalfd hears of it.
 package final class Interrupt {
-  /// What is done at the first Ctrl-C.
+  /// What is done at the first signal.
   package struct Action: Sendable {
     var message: String
-    var begin: @Sendable () -> Void
+    /// Said if the process is to end before ``perform`` has.
+    var overdue: String
+    /// Returns the farewell that is true when it is done.
+    var perform: @Sendable () async -> String
 
-    package init(message: String, begin: @escaping @Sendable () -> Void) {
+    package init(message: String, overdue: String, perform: @escaping @Sendable () async -> String) {
       self.message = message
-      self.begin = begin
+      self.overdue = overdue
+      self.perform = perform
     }
   }
 
+  /// How long the process outlives the signal that ends it, for what was begun to be done.
+  private static let patience: DispatchTimeInterval = .seconds(5)
+
   private let source: any DispatchSourceRead
+  private let state: State
+
+  /// Reached from the queue, and at the end from the verb.
+  private final class State: Sendable {
+    let machine: Mutex<InterruptMachine>
+    init(_ machine: InterruptMachine) { self.machine = Mutex(machine) }
+  }
 
   /// - Parameters:
   ///   - farewell: said when the process ends.
-  ///   - action: begun at the first Ctrl-C instead of the end.
+  ///   - action: begun at the first signal instead of the end.
   /// - Throws: ``Failure`` if there is no pipe to be had.
   package init(farewell: String, action: Action? = nil) throws {
     let end = try Interrupt.readEnd.get()
-    source = DispatchSource.makeReadSource(fileDescriptor: end, queue: DispatchQueue(label: "interrupt"))
-    let hasBegun = Atomic(false)
+    let queue = DispatchQueue(label: "interrupt")
+    source = DispatchSource.makeReadSource(fileDescriptor: end, queue: queue)
+    let state = State(InterruptMachine(farewell: farewell, overdue: action?.overdue))
+    self.state = state
     source.setEventHandler {
-      var presses: [UInt8] = [0, 0]
-      for _ in 0..<max(0, read(end, &presses, presses.count)) {
-        let isFirst = !hasBegun.exchange(true, ordering: .relaxed)
-        guard let action, isFirst else {
-          Terminal.writeNow("\nrnx: \(farewell)\n", to: STDERR_FILENO)
-          _exit(ExitCodes.interrupted)
+      var signals: [UInt8] = [0, 0]
+      let count = max(0, read(end, &signals, signals.count))
+      for signal in signals.prefix(count) {
+        let step = state.machine.withLock { $0.take(CInt(signal)) }
+        if step == .begin, let action {
+          Interrupt.say(action.message)
+          Task {
+            let farewell = await action.perform()
+            queue.async { Interrupt.end(state.machine.withLock { $0.done(farewell) }) }
+          }
+        } else if step == .wait {
+          queue.asyncAfter(deadline: .now() + Interrupt.patience) {
+            Interrupt.end(state.machine.withLock { $0.giveUp() })
+          }
+        } else {
+          Interrupt.end(step)
         }
-        Terminal.writeNow("\nrnx: \(action.message)\n", to: STDERR_FILENO)
-        action.begin()
       }
     }
     source.activate()
-    signal(SIGINT) { _ in Interrupt.passOn() }
-    // Whoever started us may have blocked it, for every thread.
+    for number in Interrupt.signals { signal(number) { Interrupt.passOn($0) } }
+    // Whoever started us may have blocked them, for every thread.
     var mask = sigset_t()
     sigemptyset(&mask)
-    sigaddset(&mask, SIGINT)
+    for number in Interrupt.signals { sigaddset(&mask, number) }
     pthread_sigmask(SIG_UNBLOCK, &mask, nil)
   }
 
-  /// Ctrl-C ends the process as before.
+  private static let signals = [SIGINT, SIGTERM]
+
+  /// The signals end the process as before.
   package func restore() {
-    signal(SIGINT, SIG_DFL)
+    for number in Interrupt.signals { signal(number, SIG_DFL) }
     source.cancel()
+  }
+
+  /// Whether SIGTERM came: then the process exits so, however the job did.
+  package var isTerminated: Bool { state.machine.withLock { $0.isTerminated } }
+
+  private static func say(_ line: String) {
+    // A terminal has echoed ^C where the cursor was.
+    Terminal.writeNow("\(isatty(STDERR_FILENO) == 1 ? "\n" : "")rnx: \(line)\n", to: STDERR_FILENO)
+  }
+
+  private static func end(_ step: InterruptMachine.Step?) {
+    guard case .end(let farewell, let code)? = step else { return }
+    say(farewell)
+    _exit(code)
   }
 
   // MARK: the pipe
@@ -82,10 +120,10 @@ package final class Interrupt {
 
   /// In the handler, where next to nothing may be called (signal-safety(7)): an atomic load of what was made before the handler
   /// was, and write(2).
-  private static func passOn() {
+  private static func passOn(_ signal: CInt) {
     let before = errno
-    var press: UInt8 = 1
-    _ = write(writeEnd.load(ordering: .acquiring), &press, 1)
+    var byte = UInt8(truncatingIfNeeded: signal)
+    _ = write(writeEnd.load(ordering: .acquiring), &byte, 1)
     errno = before
   }
 }

@@ -11,7 +11,7 @@ public struct JobRun: AsyncParsableCommand {
     usage: "rnx job run [options] [--] COMMAND [ARGS …]",
     discussion: """
       Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte \
-      for byte, and rnx exits as the job did; Ctrl-C then stops the following, not the job, unless --stop-on-interrupt is given.
+      for byte, and rnx exits as the job did; Ctrl-C or SIGTERM then stops the following, not the job, unless --stop-on-interrupt is given.
 
       A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, --secret-file from a \
       file or stdin, so that it need not stand on the command line.
@@ -108,14 +108,14 @@ public struct JobRun: AsyncParsableCommand {
 
   private func follow(_ record: JobRecord, _ connection: Connection, _ terminal: Terminal) async throws -> JobEnd {
     let interrupt = try Interrupt(
-      farewell:
-        "stopped following; the job goes on. Come back with 'rnx job log --follow \(record.id)', or end it with "
-        + "'rnx job stop \(record.id)'", action: stopOnInterrupt ? InterruptStop.action(record.id, connection) : nil)
+      farewell: InterruptStop.goesOn(record.id),
+      action: stopOnInterrupt ? InterruptStop.action(record.id, connection) : nil)
     let follower = LogPrinter(terminal: terminal, json: self.connection.json)
     let end = try await connection.call("the job \(record.id) can't be followed") {
       try await follower.print($0.logs(record.id, .init(follow: true)))
     }
     interrupt.restore()
+    if interrupt.isTerminated { throw ExitCode(ExitCodes.terminated) }
     guard let end else {
       throw Failure(
         "the job \(record.id) can't be followed to its end", why: "its output ended without saying how the job did",
@@ -125,17 +125,25 @@ public struct JobRun: AsyncParsableCommand {
   }
 }
 
-/// The stop of a followed job by Ctrl-C.
+/// The stop of a followed job by Ctrl-C or SIGTERM.
 private enum InterruptStop {
+  static func goesOn(_ job: JobID) -> String {
+    "stopped following; the job goes on. Come back with 'rnx job log --follow \(job)', or end it with 'rnx job stop \(job)'"
+  }
+
   static func action(_ job: JobID, _ connection: Connection) -> Interrupt.Action {
-    Interrupt.Action(message: "stopping the job; once more stops the following") {
-      Task {
-        do {
-          _ = try await connection.call("the job \(job) can't be stopped") { try await $0.stop(job) }
-        } catch {
-          // The following goes on, and one more Ctrl-C ends it.
-          Terminal.writeNow("\(error)\n", to: STDERR_FILENO)
-        }
+    Interrupt.Action(
+      message: "stopping the job; once more stops the following",
+      overdue:
+        "stopped following; the node has not answered whether it stops the job: look with 'rnx job status \(job)'"
+    ) {
+      do {
+        _ = try await connection.call("the job \(job) can't be stopped") { try await $0.stop(job) }
+        return "stopped following; the job is being stopped"
+      } catch {
+        // The following goes on, and one more Ctrl-C ends it.
+        Terminal.writeNow("\(error)\n", to: STDERR_FILENO)
+        return goesOn(job)
       }
     }
   }
