@@ -26,15 +26,20 @@ public struct ConnectionOptions: ParsableArguments {
 extension ConnectionOptions {
   /// Does one thing to each of some jobs, one after the other, and prints what came of it: the answer with `--json`, else the ID.
   /// The first that fails ends it.
-  /// - Parameter done: what it could not be, for a failure: `stopped`.
+  /// - Parameters:
+  ///   - done: what it could not be, for a failure: `stopped`.
+  ///   - conflict: what to do where a job's state is in the way; nil to look at it.
   func each(
-    _ jobs: [String], done: String, _ act: (JobletClient, JobID) async throws -> some Encodable
+    _ jobs: [String], done: String, conflict: (JobID) -> String? = { _ in nil },
+    _ act: (JobletClient, JobID) async throws -> some Encodable
   ) async throws {
     let connection = try Connection(self)
     let terminal = Terminal()
     for job in jobs {
       let id = try await connection.resolve(job)
-      let answer = try await connection.call("the job \(id) can't be \(done)") { try await act($0, id) }
+      let answer = try await connection.call("the job \(id) can't be \(done)", conflict: conflict(id)) {
+        try await act($0, id)
+      }
       try await terminal.print(json ? JSONOutput.text(answer) : "\(id)")
     }
   }
@@ -56,12 +61,14 @@ struct Connection {
   }
 
   /// Runs a call; its errors come out in three parts.
-  /// - Parameter what: what could not be done, `the job can't be stopped`.
-  func call<T>(_ what: String, _ body: (JobletClient) async throws -> T) async throws -> T {
+  /// - Parameters:
+  ///   - what: what could not be done, `the job can't be stopped`.
+  ///   - conflict: what to do where the state of the job is in the way; nil to look at it.
+  func call<T>(_ what: String, conflict: String? = nil, _ body: (JobletClient) async throws -> T) async throws -> T {
     do {
       return try await body(client)
     } catch let error as JobletError {
-      throw Explain.failure(error, what: what, address: address)
+      throw Explain.failure(error, what: what, address: address, conflict: conflict)
     }
   }
 

@@ -4,9 +4,12 @@ import JobletModel
 
 /// Turns a client's error into three parts.
 package enum Explain {
-  package static func failure(_ error: JobletError, what: String, address: String) -> Failure {
+  /// - Parameter conflict: what to do where the state of the job is in the way; nil to look at it.
+  package static func failure(
+    _ error: JobletError, what: String, address: String, conflict: String? = nil
+  ) -> Failure {
     switch error {
-    case .refused(let refusal): refused(refusal, what: what)
+    case .refused(let refusal): refused(refusal, what: what, conflict: conflict)
     case .unreachable(let error): unreachable(error, address: address)
     case .badReply(let text):
       Failure(
@@ -16,7 +19,7 @@ package enum Explain {
     }
   }
 
-  private static func refused(_ refusal: JobletError.Refusal, what: String) -> Failure {
+  private static func refused(_ refusal: JobletError.Refusal, what: String, conflict: String?) -> Failure {
     let detail = refusal.detail.isEmpty ? refusal.title : refusal.detail
     let next: String =
       switch refusal.kind {
@@ -24,7 +27,7 @@ package enum Explain {
       case .forbidden: "use a configuration with a higher role: rnx-config-<role>.yml on the node, with --config"
       case .unauthenticated: "get a new rnx-config.yml from the node; 'joblet-certs init' makes them"
       case .invalidField, .badRequest: "correct it and try again"
-      case .conflict: "look at the job with 'rnx job status'"
+      case .conflict: conflict ?? "look at the job with 'rnx job status'"
       case .tooManyJobs: "try again\(refusal.retryAfter.map { " in \($0) seconds" } ?? " later"), or stop a job"
       case .unavailable:
         "try again\(refusal.retryAfter.map { " in \($0) seconds" } ?? " shortly"); on the node, 'systemctl status joblet' tells more"
@@ -42,20 +45,34 @@ package enum Explain {
     return failure
   }
 
+  /// How libcurl and OpenSSL word a connection that the other side ended while something was still being sent: a node that
+  /// refuses our certificate closes at once, and whether its alert is read before that is chance.
+  private static let closings = ["getpeername()", "not connected", "reset by peer", "broken pipe", "ssl_error_syscall"]
+
   private static func unreachable(_ error: HTTPError, address: String) -> Failure {
-    let next: String =
-      switch error.kind {
-      case .cannotResolve, .badRequest: "check the address in the configuration"
-      case .cannotConnect, .timedOut:
-        "check that the node runs ('systemctl status joblet' there) and that its port can be reached"
-      case .serverNotTrusted:
-        "the node's certificate is of another CA, has run out, or is not for this address: get a new rnx-config.yml from the "
-          + "node, or add the name there with JOBLET_ADDITIONAL_NAMES and 'joblet-certs init'"
-      case .badCredentials:
-        "cert and key in the configuration can't be used together: get a new rnx-config.yml from the node"
-      case .tls: "the node may not accept your certificate: get a new rnx-config.yml from the node"
-      case .interrupted, .other: "try again; on the node, 'journalctl -u joblet-api' tells more"
-      }
-    return Failure("the node at \(address) can't be reached", why: error.message, next: next)
+    Failure("the node at \(address) can't be reached", why: error.message, next: next(after: error))
+  }
+
+  private static func next(after error: HTTPError) -> String {
+    let words = error.message.lowercased()
+    if words.contains("wrong version number") {
+      return "there is no TLS at this address: a wrong port? (the API's port is 50051)"
+    }
+    if closings.contains(where: { words.contains($0) }) {
+      return
+        "the node may not accept your certificate: get a new rnx-config.yml from the node; or it went away: try again"
+    }
+    return switch error.kind {
+    case .cannotResolve, .badRequest: "check the address in the configuration"
+    case .cannotConnect, .timedOut:
+      "check that the node runs ('systemctl status joblet' there) and that its port can be reached"
+    case .serverNotTrusted:
+      "the node's certificate is of another CA, has run out, or is not for this address: get a new rnx-config.yml from the "
+        + "node, or add the name there with JOBLET_ADDITIONAL_NAMES and 'joblet-certs init'"
+    case .badCredentials:
+      "cert and key in the configuration can't be used together: get a new rnx-config.yml from the node"
+    case .tls: "the node may not accept your certificate: get a new rnx-config.yml from the node"
+    case .interrupted, .other: "try again; on the node, 'journalctl -u joblet-api' tells more"
+    }
   }
 }

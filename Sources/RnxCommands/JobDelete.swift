@@ -13,9 +13,12 @@ public struct JobDelete: AsyncParsableCommand {
   public init() {}
 
   public func run() async throws {
-    try await connection.each(jobs, done: "deleted") { client, id in
+    try await connection.each(jobs, done: "deleted", conflict: JobDelete.stopFirst) { client, id in
       try await client.delete(id)
       return ["deleted": id]
     }
   }
+
+  /// The only state in the way of a delete is that the job has not ended.
+  package static func stopFirst(_ id: JobID) -> String { "stop it with 'rnx job stop \(id)', then delete it" }
 }
