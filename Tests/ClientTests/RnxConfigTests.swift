@@ -113,4 +113,23 @@ import Testing
     try Data([0xFF, 0xFE]).write(to: URL(fileURLWithPath: places[0]))
     #expect(throws: Failure.self) { try ConfigSearch.first(of: places) }
   }
+
+  @Test(.enabled(if: geteuid() != 0, "root may enter and read everything"))
+  func `a directory that can't be entered holds no file, and nobody is told to loosen a file's rights`() throws {
+    let folder = NSTemporaryDirectory() + "rnx-\(UUID().uuidString)"
+    let closed = "\(folder)/closed"
+    try FileManager.default.createDirectory(atPath: closed, withIntermediateDirectories: true)
+    defer {
+      chmod(closed, 0o700)
+      try? FileManager.default.removeItem(atPath: folder)
+    }
+    let places = ["\(closed)/a.yml", "\(folder)/b.yml"]
+    for place in places { try Self.good.write(toFile: place, atomically: true, encoding: .utf8) }
+    #expect(chmod(closed, 0) == 0)
+    #expect(try ConfigSearch.first(of: places).path == places[1])
+    #expect(chmod(places[1], 0) == 0)
+    let unreadable = #expect(throws: Failure.self) { try ConfigSearch.first(of: places) }
+    #expect(unreadable?.what.contains(places[1]) == true)
+    #expect(unreadable?.next.contains("ask for a client file of your role") == true)
+  }
 }
