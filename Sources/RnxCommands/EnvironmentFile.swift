@@ -17,6 +17,13 @@ public enum EnvironmentFile {
           "\(file) can't be used", why: "line \(index + 1) is not NAME=VALUE",
           next: "correct that line, or begin it with #")
       }
+      // The name is not told: where the line is something else altogether, it is part of a secret.
+      guard !line[..<equals].unicodeScalars.contains(where: \.properties.isWhitespace) else {
+        throw Failure(
+          "\(file) can't be used", why: "line \(index + 1) has a blank in the name; allowed is NAME=VALUE",
+          next: line.hasPrefix("export ")
+            ? "leave out 'export': the file is not run by a shell" : "correct that line, or begin it with #")
+      }
       variables[String(line[..<equals])] = String(line[line.index(after: equals)...])
     }
     return variables

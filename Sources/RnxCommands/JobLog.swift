@@ -41,21 +41,21 @@ public struct JobLog: AsyncParsableCommand {
   /// What is asked of the node.
   /// - Throws: ``Failure`` naming the option and what is allowed.
   public func request() throws -> LogRequest {
-    try options.check()
+    try options.check(for: "log")
     var request = LogRequest(follow: options.follow)
     if let stream {
       guard let known = LogStream(name: stream) else {
-        throw StreamOptions.wrong("--stream '\(stream.prefix(64))'", "allowed is stdout or stderr")
+        throw StreamOptions.wrong("--stream '\(stream.prefix(64))'", "allowed is stdout or stderr", "log")
       }
       request.stream = known
     }
     for (name, text) in [("--filter", filter), ("--regex", regex)] {
       guard let text, !JobLog.patternRange.contains(text.utf8.count) else { continue }
       throw StreamOptions.wrong(
-        "\(name) of \(text.utf8.count) bytes", "allowed is 1 to \(JobLog.patternRange.upperBound) bytes")
+        "\(name) of \(text.utf8.count) bytes", "allowed is 1 to \(JobLog.patternRange.upperBound) bytes", "log")
     }
     if let tail, !JobLog.tailRange.contains(tail) {
-      throw StreamOptions.wrong("--tail \(tail)", "allowed is 0 to \(JobLog.tailRange.upperBound)")
+      throw StreamOptions.wrong("--tail \(tail)", "allowed is 0 to \(JobLog.tailRange.upperBound)", "log")
     }
     (request.filter, request.regex, request.tail) = (filter, regex, tail)
     options.apply(to: &request)

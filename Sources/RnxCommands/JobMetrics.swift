@@ -36,22 +36,23 @@ public struct JobMetrics: AsyncParsableCommand {
   /// What is asked of the node.
   /// - Throws: ``Failure`` naming the option and what is allowed.
   public func request() throws -> MetricRequest {
-    try options.check([("--aggregate", aggregate != nil)])
+    try options.check(for: "metrics", [("--aggregate", aggregate != nil)])
     var request = MetricRequest(follow: options.follow)
     if let aggregate {
       guard let known = MetricAggregate(rawValue: aggregate) else {
         let allowed = MetricAggregate.allCases.map(\.rawValue).joined(separator: ", ")
-        throw StreamOptions.wrong("--aggregate '\(aggregate.prefix(64))'", "allowed is one of \(allowed)")
+        throw StreamOptions.wrong("--aggregate '\(aggregate.prefix(64))'", "allowed is one of \(allowed)", "metrics")
       }
       request.aggregate = known
     }
     if let interval {
       guard aggregate != nil else {
-        throw StreamOptions.wrong("--interval alone", "it is allowed with --aggregate, which says what is made of it")
+        throw StreamOptions.wrong(
+          "--interval alone", "it is allowed with --aggregate, which says what is made of it", "metrics")
       }
       guard let length = DurationText.parse(interval), JobMetrics.intervalRange.contains(length) else {
         throw StreamOptions.wrong(
-          "--interval '\(interval.prefix(64))'", "allowed is \(DurationText.allowed), 1s to 365d")
+          "--interval '\(interval.prefix(64))'", "allowed is \(DurationText.allowed), 1s to 365d", "metrics")
       }
     }
     request.interval = interval

@@ -21,9 +21,11 @@ public struct StreamOptions: ParsableArguments {
   static let offsetRange = 0...1_000_000_000
 
   /// Looks the values over before the node has to.
-  /// - Parameter more: further options that can't stand beside `--follow`, and whether they are given.
+  /// - Parameters:
+  ///   - verb: whose options they are.
+  ///   - more: further options that can't stand beside `--follow`, and whether they are given.
   /// - Throws: ``Failure`` naming the option and what is allowed.
-  func check(_ more: [(String, Bool)] = []) throws {
+  func check(for verb: String, _ more: [(String, Bool)] = []) throws {
     for (name, text) in [("--since", since), ("--until", until)] {
       if let text { _ = try TimeOption.parse(text, option: name) }
     }
@@ -31,7 +33,7 @@ public struct StreamOptions: ParsableArguments {
       ("--limit", limit, StreamOptions.limitRange), ("--offset", offset, StreamOptions.offsetRange),
     ] {
       guard let value, !range.contains(value) else { continue }
-      throw StreamOptions.wrong("\(name) \(value)", "allowed is \(range.lowerBound) to \(range.upperBound)")
+      throw StreamOptions.wrong("\(name) \(value)", "allowed is \(range.lowerBound) to \(range.upperBound)", verb)
     }
     guard follow else { return }
     let given = [
@@ -39,7 +41,7 @@ public struct StreamOptions: ParsableArguments {
     ]
     guard let (name, _) = (given + more).first(where: \.1) else { return }
     throw StreamOptions.wrong(
-      "\(name) with --follow", "following goes on until the job has ended, so it is allowed without it only")
+      "\(name) with --follow", "following goes on until the job has ended, so it is allowed without it only", verb)
   }
 
   func apply<Request: StreamRequest>(to request: inout Request) {
@@ -47,8 +49,7 @@ public struct StreamOptions: ParsableArguments {
     (request.limit, request.offset) = (limit, offset)
   }
 
-  static func wrong(_ option: String, _ why: String) -> Failure {
-    Failure(
-      "\(option) is not right", why: why, next: "'rnx job log --help' and 'rnx job metrics --help' list the options")
+  static func wrong(_ option: String, _ why: String, _ verb: String) -> Failure {
+    Failure("\(option) is not right", why: why, next: "'rnx job \(verb) --help' lists the options")
   }
 }

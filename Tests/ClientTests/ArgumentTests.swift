@@ -188,6 +188,7 @@ import Testing
     let log = try #require(try Rnx.parseAsRoot(["job", "log", "abcd"] + arguments) as? JobLog)
     let failure = #expect(throws: Failure.self) { try log.request() }
     #expect(failure?.what.contains(named) == true && failure?.why.contains("allowed") == true)
+    #expect(failure?.next.contains("metrics") == false)
   }
 
   @Test func `metrics options become the request`() throws {
@@ -248,6 +249,14 @@ import Testing
     }
     let failure = #expect(throws: Failure.self) { try EnvironmentFile.parse("A=1\nhunter2\n", file: "f") }
     #expect(failure?.description.contains("hunter2") == false && failure?.why.contains("line 2") == true)
+  }
+
+  @Test(arguments: ["export C=3", " C=3", "C =3", "C\tD=3", "two words=3"])
+  func `a blank in a name is refused, by file and line`(line: String) {
+    let failure = #expect(throws: Failure.self) { try EnvironmentFile.parse("A=1\n\(line)\n", file: "my.env") }
+    #expect(failure?.what.contains("my.env") == true && failure?.why.contains("line 2") == true)
+    #expect(failure?.why.contains("NAME=VALUE") == true)
+    #expect(failure?.next.contains("'export'") == line.hasPrefix("export"))
   }
 
   @Test func `an environment file`() throws {
