@@ -13,12 +13,16 @@ public struct JobRun: AsyncParsableCommand {
       Everything after COMMAND belongs to the job. With --follow the job's stdout and stderr are streamed to rnx's own, byte \
       for byte, and rnx exits as the job did; Ctrl-C or SIGTERM then stops the following, not the job, unless --stop-on-interrupt is given.
 
+      The job sees no file of yours and has no stdin: it has the programs of the node and an empty directory to work in, and a \
+      script of yours travels on the command line.
+
       A secret is never written down by the node. '-s NAME' takes its value from rnx's own environment, --secret-file from a \
       file or stdin, so that it need not stand on the command line.
 
         rnx job run --follow sh -c 'echo hello'
-        rnx job run --max-memory 512MiB --timeout 10m --name nightly ./report.sh
-        pass show token | rnx job run --secret-file TOKEN=- --follow ./deploy.sh
+        rnx job run --max-memory 512MiB --timeout 10m --name nightly sh -c "$(cat report.sh)"
+        rnx job run --follow python3 -c 'print(6 * 7)'
+        pass show token | rnx job run --secret-file TOKEN=- --follow sh -c 'echo "a secret of ${#TOKEN} bytes"'
       """)
 
   @OptionGroup public var connection: ConnectionOptions
@@ -89,6 +93,13 @@ public struct JobRun: AsyncParsableCommand {
     return "the node has no room for the job yet (\(why)); trying again for a minute"
   }
 
+  /// What people who know ssh or docker expect, and a job has not.
+  private static let noFiles =
+    "the job sees no file of yours and has no stdin: a script travels on the command line, as sh -c \"$(cat report.sh)\""
+
+  /// Whether the command itself was not there.
+  private static func isMissing(_ end: JobEnd) -> Bool { end.reason == .setupFailed && end.exitCode == 127 }
+
   /// Why a job ended, in the node's words if it has any. How it ended is known by now: that the node can't be asked for more
   /// must not hide that, and is only said.
   package static func lastWords(
@@ -100,10 +111,13 @@ public struct JobRun: AsyncParsableCommand {
     } catch {
       return "\(explanation) (the node could not be asked for more: \(error))"
     }
-    guard let message else { return explanation }
+    let hint = isMissing(end) ? "; \(noFiles)" : ""
+    guard let message else { return explanation + hint }
+    // The node's words may be the end of ours: 'ended by signal 9'.
+    if explanation.hasSuffix(message) { return explanation }
     // Where the node's words say why by themselves, they are enough.
     let isWhole = [.oomKilled, .timeout, .seccompViolation].contains(end.reason)
-    return isWhole ? "the job failed: \(message)" : "\(explanation): \(message)"
+    return isWhole ? "the job failed: \(message)" : "\(explanation): \(message)\(hint)"
   }
 
   private func follow(_ record: JobRecord, _ connection: Connection, _ terminal: Terminal) async throws -> JobEnd {
