@@ -46,7 +46,7 @@ public struct Revocation: Sendable {
     let list = try authority.revocationList(
       of: kept.map { ($0.pem, $0.since) }, now: now, nextUpdate: authority.certificate.notValidAfter)
     try SecretFile.write(list, to: listPath, access)
-    report.append("\(kept.count) certificates are on \(listPath)")
+    report.append("\(kept.count) \(kept.count == 1 ? "certificate is" : "certificates are") on \(listPath)")
     return report
   }
 

@@ -97,7 +97,8 @@ package struct ConfigReport: Encodable, Sendable {
       lines.append("\(style.paint(node.name, .strong)): \(node.address)\(who.isEmpty ? "" : " as \(who)")")
       if let notAfter = node.notAfter, let days = node.daysLeft {
         let tone: Style.Tone? = days < 0 ? .bad : days < ConfigReport.warningDays ? .warning : nil
-        lines.append(style.paint("  certificate good until \(notAfter.description.prefix(10)), \(days) days", tone))
+        lines.append(
+          style.paint("  certificate good until \(notAfter.description.prefix(10)), \(Words.count(days, "day"))", tone))
       }
       if let problem = node.problem {
         lines.append(style.paint("  \(problem)", .bad))

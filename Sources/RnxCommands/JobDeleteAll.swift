@@ -42,7 +42,7 @@ public struct JobDeleteAll: AsyncParsableCommand {
     }
     try await progress.clear()
     try await terminal.print(
-      self.connection.json ? JSONOutput.text(["deleted": count]) : "\(count) \(count == 1 ? "job" : "jobs") deleted")
+      self.connection.json ? JSONOutput.text(["deleted": count]) : "\(Words.count(count, "job")) deleted")
   }
 
   private func ask(_ connection: Connection, _ request: JobListRequest) async throws {

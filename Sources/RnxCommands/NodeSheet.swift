@@ -23,7 +23,9 @@ package enum NodeSheet {
     }
     add("Jobs", node.jobs.map(jobs))
     add("Store", node.services?.persist.map { store($0, style) })
-    add("Clients", node.gateway.map { "\($0.connections) connections, \($0.streams) streams" })
+    add(
+      "Clients",
+      node.gateway.map { "\(Words.count($0.connections, "connection")), \(Words.count($0.streams, "stream"))" })
     for certificate in node.certificates ?? [] { add("Certificate", self.certificate(certificate, style)) }
     add("Versions", versions(node.versions))
     return sheet(rows)
@@ -143,7 +145,7 @@ package enum NodeSheet {
       }
     let when = certificate.notAfter.description.prefix(10)
     let state =
-      certificate.state == .expired ? "ended on \(when)" : "until \(when), \(certificate.daysLeft) days"
+      certificate.state == .expired ? "ended on \(when)" : "until \(when), \(Words.count(certificate.daysLeft, "day"))"
     return "\(certificate.name) (\(Words.printable(certificate.subject))) " + style.paint(state, tone)
   }
 

@@ -20,6 +20,9 @@ package enum Words {
   /// signal(7)'s names on Linux.
   static func signal(_ number: Int) -> String { signals[number] ?? "signal \(number)" }
 
+  /// `1 day`, `2 days`, `0 days`.
+  package static func count(_ number: Int, _ thing: String) -> String { "\(number) \(thing)\(number == 1 ? "" : "s")" }
+
   static func age(_ since: Timestamp, now: Timestamp) -> String { span(now.nanoseconds &- since.nanoseconds) }
 
   /// A length of time in its largest fitting unit, two for more than a minute: `850ms`, `12s`, `3m20s`, `5h`, `4d`.

@@ -45,14 +45,16 @@ import Testing
   }
 
   /// What is said of a killed job by a node that answers so.
-  private func lastWords(_ status: String, _ body: String) async throws -> String {
+  private func lastWords(
+    _ status: String, _ body: String, _ end: JobEnd = OutputTests.end(.failed, .oomKilled, signal: 9)
+  ) async throws -> String {
     let server = TestServer { _, _, connection in
       connection.reply(status, ["Content-Type: application/json"], body)
     }
     defer { server.stop() }
     let client = try JobletClient(Endpoint(baseURL: server.url, credentials: TLSCredentials()))
     let job = JobClientFixture.record.id
-    return await JobRun.lastWords(Self.end(.failed, .oomKilled, signal: 9), "it was killed", of: job, client)
+    return await JobRun.lastWords(end, "it was killed", of: job, client)
   }
 
   @Test func `why a job ended is told in the node's words, and without them if it has none to give`() async throws {
@@ -61,6 +63,13 @@ import Testing
     #expect(try await lastWords("200 OK", JobletClientTests.json(record)) == "the job failed: over 64 MiB")
     record.message = nil
     #expect(try await lastWords("200 OK", JobletClientTests.json(record)) == "it was killed")
+    // What our own words end with is not said twice.
+    record.message = "was killed"
+    #expect(try await lastWords("200 OK", JobletClientTests.json(record)) == "it was killed")
+    record.message = "exec failed: ENOENT"
+    let missing = try await lastWords(
+      "200 OK", JobletClientTests.json(record), Self.end(.failed, .setupFailed, code: 127))
+    #expect(missing.hasPrefix("it was killed: exec failed: ENOENT; the job sees no file of yours"))
     // A node that restarts just now does not hide how the job ended.
     let words = try await lastWords("503 Service Unavailable", "exec is away")
     #expect(words == "it was killed (the node could not be asked for more: exec is away)")
@@ -71,6 +80,10 @@ import Testing
     let json =
       "{\"seq\":\(seq),\"ts\":\"2026-11-21T20:15:55.123456789Z\",\"stream\":\"\(stream.name)\"\(field),\"line\":\"\(text)\"}"
     return LogLine(json: Array(json.utf8))!
+  }
+
+  @Test func `one is one, and nothing is many`() {
+    #expect((0...2).map { Words.count($0, "day") } == ["0 days", "1 day", "2 days"])
   }
 
   @Test func `a reader that left ends it quietly, a full disk does not`() {
