@@ -63,6 +63,13 @@ extension SystemTests {
       kill(stopping.pid, SIGINT)
       #expect(try await stopping.wait() == 9)
       #expect(try stopping.text() == "hello\nbye\n")
+
+      let ending = try RunningProgram(
+        ["rnx", "job", "run", "--follow", "--stop-on-interrupt", "sh", "-c", script], directory: "/")
+      try await eventually("its line shows") { try ending.text().contains("hello") }
+      kill(ending.pid, SIGTERM)
+      #expect(try await ending.wait() == 143)
+      #expect(try ending.text() == "hello\nbye\n")
     }
 
     @Test(.timeLimit(.minutes(10)))
