@@ -24,7 +24,10 @@ extension SystemTests {
       #expect(try again.decode(Job.self).id == job.id)
       // Ended, stored, and let go of by exec, it is the same.
       #expect(try await api.ended(job.id).status == "COMPLETED")
+      let exec = try await Systemd.mainPID("joblet-exec.service")
       try await Daemon.kill9("joblet-exec.service")
+      // For a moment the gateway does not know of it, and is ready.
+      try await Daemon.replaced("joblet-exec.service", since: exec)
       try await Systemd.waitUntilReady()
       let late = try await api.call("POST", "/v1/jobs", body: body, headers: [key])
       #expect(try late.decode(Job.self).id == job.id && late.headers["idempotency-replayed"] == "true")
